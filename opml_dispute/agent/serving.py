@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from opml_dispute.actors.exposure import line_wei
 from opml_dispute.agent.context import AgentContext, Pass
@@ -14,6 +15,7 @@ from opml_dispute.agent.remote_cases import RemoteCase
 from opml_dispute.agent.treasury import refusal
 from opml_dispute.agent.waiting import LOOK_AGAIN_S, is_waiting
 from opml_dispute.chain.contracts.oracle import RequestRecord
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.inference import (
@@ -51,6 +53,11 @@ class RequestServer:
         self._propose_at_s: dict[RequestId, int] = {}
         self._deliver_at_s: dict[RequestId, int] = {}
         """The chain's time before which a request is not looked at again."""
+        self._proposed_until: dict[RequestId, float] = {}
+        """
+        Requests that this agent has proposed for, or may have, and until when, by this computer's clock, none that says
+        otherwise is believed: behind one address there may be nodes that do not have the game yet.
+        """
         self._exhausted_until_s: dict[RequestId, int] = {}
         """Batches that stay open though all outputs are delivered, as other items failed: as the times before."""
         self._doubted: dict[RequestId, int] = {}
@@ -88,7 +95,8 @@ class RequestServer:
         """Delivers outputs of open requests, and proposes answers to those that everything is `at_hand` for."""
         roles, delivered = self._context.config.roles, set[RequestId]()
         now_s = now.head.timestamp
-        for due in (self._propose_at_s, self._deliver_at_s, self._exhausted_until_s, self._doubted):
+        notes: tuple[dict[RequestId, Any], ...] = (self._propose_at_s, self._deliver_at_s, self._exhausted_until_s)
+        for due in (*notes, self._doubted, self._proposed_until):
             for request_id in due.keys() - requests.keys():
                 del due[request_id]
         requests = {
@@ -112,6 +120,7 @@ class RequestServer:
                 and id_ not in delivered
                 and self._objection(record, now_s) is None
                 and not is_waiting(self._propose_at_s.get(id_, 0), now_s)
+                and self._proposed_until.get(id_, 0.0) < time.monotonic()
             ]
             self._answer(now, self._rotation.take(wanted, AT_ONCE), is_stopped)
 
@@ -293,7 +302,10 @@ class RequestServer:
         if reason is not None:
             raise OpmlError(f"it is not answered: {reason}", hint="add funds, or raise the limits in [treasury]")
         for intent in intents:  # the proposal needs its deposit and its commitment
-            if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
+            (outcome,) = self._context.act(now, None, [intent])
+            if intent.kind == "propose" and outcome is not None and not isinstance(outcome, Reverted):
+                self._proposed_until[case.request_id] = time.monotonic() + LOOK_AGAIN_S
+            if isinstance(outcome, OpmlError):
                 return
         # Until the game is found by a later pass.
         self._context.committed_wei[f"request {case.request_id.hex()}"] = to_the_end_wei

@@ -17,6 +17,7 @@ def is_waiting(until_s: int, now_s: int) -> bool:
     """
     Whether a time is still to come by the latest block.
 
-    What is further away than the longest wait was noted by a block whose time was wrong, and is waited for no more.
+    What is further away than twice the longest wait was noted by a block whose time was wrong, and is waited for no
+    more; less than that may be so since the latest block is of a node that lags.
     """
-    return now_s < until_s <= now_s + LOOK_AGAIN_S
+    return now_s < until_s <= now_s + 2 * LOOK_AGAIN_S

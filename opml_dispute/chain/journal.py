@@ -156,6 +156,18 @@ class KeyLedger:
                 least_wei = max(0, least_wei + item.deposit.wei)
         return least_wei
 
+    def waiting_deposit_nonce(self, contract: Address, mined: int) -> int | None:
+        """The first nonce under which a deposit was signed that is not below `mined`; None if there is none."""
+        nonces = (
+            nonce
+            for nonce, item in self.launched().items()
+            if nonce >= mined
+            and item.deposit is not None
+            and item.deposit.contract == contract
+            and item.deposit.wei > 0
+        )
+        return min(nonces, default=None)
+
     def forget_deposits(self) -> None:
         """What was signed says no more what is deposited. ASSUMES that the lock is held."""
         self._write_launched({n: replace(item, deposit=None) for n, item in self.launched().items()})

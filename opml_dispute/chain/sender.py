@@ -6,10 +6,9 @@ other, under consecutive nonces, so that they can be mined in one block. Before 
 (`quote`): a call that would revert raises `reverts.Reverted` and costs nothing; an account that cannot pay raises
 `NotEnoughFunds`; a price beyond the operator's limit raises `fees.FeeTooHigh`.
 
-A transaction is mined at most once, whatever the node answers. A transaction that is not mined in time, or that the
-node accepted and lost, is sent again under the *same nonce*, later with a higher fee. A nonce that another program
-took meanwhile is read anew, but not for what pays once: a node that hides a transaction looks the same. `settle`, at
-the start of commands that send, waits for what was left in flight; an order for `once` is found in the journal again.
+A transaction is mined at most once, whatever the node answers. One that is not mined in time, or that the node lost, is
+sent again under the *same nonce*, later with a higher fee. A nonce that another program took is read anew, but not for
+what pays once: a node that hides a transaction looks the same. `settle` waits for what earlier processes left.
 """
 
 from __future__ import annotations
@@ -314,6 +313,7 @@ class Sender:
         self, ledger: KeyLedger, order: Order, quote: Quote, fees: Fees, nonce: int, hashes: list[bytes]
     ) -> Flight:
         to = {"to": order.work.to} if isinstance(order.work, Call) else {}
+        order.expect_nonce(nonce)
         sidecar = order.work.blobs
         fields = to | {"data": "0x" + order.work.data.hex(), "value": order.value_wei} | blob_fields(sidecar)
         transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self.chain_id}

@@ -120,6 +120,8 @@ class DepositChange:
     """That holds the deposit."""
     wei: int
     """Negative if it is taken back, or locked."""
+    latest_nonce: int | None = None
+    """Under a later nonce it would come beside one that was signed under this one."""
 
 
 class Order(NamedTuple):
@@ -133,6 +135,14 @@ class Order(NamedTuple):
     """Whether a clock runs out: then it offers a higher tip, and its fee is raised sooner."""
     deposit: DepositChange | None = None
     """What it does to the sender's deposit: the journal keeps that for long."""
+
+    def expect_nonce(self, nonce: int) -> None:
+        """Raises `NonceTaken` if what was signed before could be mined as well as this."""
+        latest = None if self.deposit is None else self.deposit.latest_nonce
+        if latest is not None and nonce > latest:
+            raise NonceTaken(
+                f"{self.work.what} was signed under nonce {latest} already, which the node did not count and counts now"
+            )
 
     @property
     def is_paid_once(self) -> bool:

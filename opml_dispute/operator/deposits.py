@@ -5,7 +5,7 @@ the one that takes it back.
 A deposit can be made twice by an answer that tells of none. So what is deposited is read by two functions, at a block
 that has every deposit which this computer's journal knows to be mined, and nothing is sent if the two disagree. A node
 can say the same in both: it is held against what this computer signed itself, too, until the operator believes it
-(`believe_node`).
+(`believe_node`). And one that lags may not even count a deposit: another is signed under the same nonce at the latest.
 """
 
 from __future__ import annotations
@@ -52,10 +52,17 @@ def missing_deposit_wei(system: System, min_bond_wei: int, proposer: Address) ->
 
     Raises `DepositInDoubt`, also as `DepositUnseen`.
     """
+    return _missing(system, min_bond_wei, proposer)[0]
+
+
+def _missing(system: System, min_bond_wei: int, proposer: Address) -> tuple[int, int | None]:
+    """The same, and under which nonce a deposit has to come at the latest. Raises as `missing_deposit_wei`."""
     if min_bond_wei == 0:
-        return 0
+        return 0, None
     bonds, ledger = system.proposer_bonds, KeyLedger(system.deployment.chain_id, proposer)
-    own_wei = ledger.own_deposit_wei(bonds.address, TransactionCounts(system.rpc, proposer).sure()[0])
+    # One reading for both: of a node that lags, the next one may come from another behind the same address.
+    mined, _ = TransactionCounts(system.rpc, proposer).sure()
+    own_wei = ledger.own_deposit_wei(bonds.address, mined)
     head = _head_with_own_deposits(system, proposer)
     told_wei = system.rpc.read(bonds.deposit_wei(proposer), at=head)
     try:
@@ -75,7 +82,7 @@ def missing_deposit_wei(system: System, min_bond_wei: int, proposer: Address) ->
             f"{system.rpc.url} says that {proposer} has deposited {ether(told_wei)}, but {ether(own_wei)} were "
             "deposited from this computer and not taken back or locked since"
         )
-    return max(0, min_bond_wei - told_wei)
+    return max(0, min_bond_wei - told_wei), ledger.waiting_deposit_nonce(bonds.address, mined)
 
 
 def believe_node(system: System, proposer: Address) -> None:
@@ -124,7 +131,7 @@ def deposit_intents(system: System, min_bond_wei: int, proposer: Address) -> lis
 
     Raises `DepositInDoubt`.
     """
-    missing_wei = missing_deposit_wei(system, min_bond_wei, proposer)
+    missing_wei, latest_nonce = _missing(system, min_bond_wei, proposer)
     if missing_wei == 0:
         return []
     return [
@@ -136,7 +143,7 @@ def deposit_intents(system: System, min_bond_wei: int, proposer: Address) -> lis
             did=lambda receipt: "Deposited: making the game locks it; `opml-dispute deposit` shows what is not locked",
             facts={"deposit_wei": missing_wei, "min_bond_wei": min_bond_wei},
             once=True,
-            deposit=DepositChange(system.proposer_bonds.address, missing_wei),
+            deposit=DepositChange(system.proposer_bonds.address, missing_wei, latest_nonce),
         )
     ]
 

@@ -250,6 +250,31 @@ def test_a_deposit_that_a_node_hides_in_all_places_is_not_made_twice(chain: Chai
         assert [intent.value_wei for intent in deposit_intents(system, BOND_WEI, PROPOSER)] == [BOND_WEI]
 
 
+def test_a_deposit_that_a_node_does_not_count_is_not_made_beside_itself(chain: Chain) -> None:
+    """As behind one address a node that lags answers first, and another one when the transaction is sent."""
+    sender = Sender(chain.rpc, devnet.account("proposer"), chain_id=chain.deployment.chain_id)
+    before, count = chain.rpc.head(), sender.rpc.request("eth_getTransactionCount", PROPOSER, "latest")
+    perform(deposit_intents(chain.system(), BOND_WEI, PROPOSER)[0], sender)
+
+    def lagging(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+        if request["method"] == "eth_getTransactionCount":
+            return reply | {"result": count}
+        if asked_by(request) == "eth_getTransactionReceipt":
+            return reply | {"result": None}
+        if request["method"] == "eth_getBlockByNumber" and request["params"][0] == "latest":
+            return reply | {"result": chain.rpc.request("eth_getBlockByNumber", hex(before.number), False)}
+        if request["method"] == "eth_call" and request["params"][1] == "latest":
+            return proxy.forward(request | {"params": [request["params"][0], hex(before.number)]})
+        return reply
+
+    with FaultProxy(chain.anvil.url, edit=lagging) as proxy:
+        (again,) = deposit_intents(connect(Rpc(proxy.url, patience_s=0.5), chain.deployment), BOND_WEI, PROPOSER)
+    with pytest.raises(NonceTaken, match="signed under nonce"):
+        perform(again, sender)
+    system = chain.system()
+    assert system.rpc.read(system.proposer_bonds.deposit_wei(PROPOSER)) == BOND_WEI
+
+
 def test_a_deposit_that_was_locked_or_taken_back_is_made_anew(chain: Chain) -> None:
     """Also many transactions later, and where a commitment comes between."""
     sender = Sender(chain.rpc, devnet.account("proposer"), chain_id=chain.deployment.chain_id)
