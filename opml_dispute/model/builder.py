@@ -138,6 +138,13 @@ class Builder(BlockEmitter):
         except IndexError as error:
             raise Refuse(str(error)) from None
 
+    def distinct_axes(self, x: Tensor, axes: Sequence[int] | None) -> list[int]:
+        """`axes` counted from the front, in their order; all if None. Raises `Refuse` for one that is named twice."""
+        found = list(range(x.rank)) if axes is None else [self.axis(x, axis) for axis in axes]
+        if len(set(found)) < len(found):
+            raise Refuse(f"axes {list(axes or ())} of {list(x.shape)}, of which one is named twice")
+        return found
+
     def axis(self, x: Tensor, axis: int) -> int:
         """`axis` counted from the front. Raises `Refuse` if it is not there."""
         return self.axes(x, (axis,))[0]
@@ -266,12 +273,17 @@ class Builder(BlockEmitter):
         return self.concat([part.with_axis(axis) for part in parts], axis)
 
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: Operand = 0) -> Tensor:
-        """`x` with `value` around it; a negative width takes elements away."""
-        for d in range(x.rank):
-            cut, cut_end = max(-before[d], 0), max(-after[d], 0)
-            if cut or cut_end:
-                x = x.sliced(d, cut, max(x.shape[d] - cut - cut_end, 0))
-        before, after = [max(n, 0) for n in before], [max(n, 0) for n in after]
+        """`x` with `value` around it; a negative width takes elements away, and beyond them what is put at the other
+        end."""
+        before, after = list(before), list(after)
+        for d, size in enumerate(x.shape):
+            if size + before[d] + after[d] < 0:
+                raise Refuse(f"widths {before[d]} and {after[d]} at the ends of axis {d} of {list(x.shape)}")
+            cut = min(max(-before[d], 0), size)
+            cut_end = min(max(-after[d], 0), size - cut)
+            x = x.sliced(d, cut, size - cut - cut_end) if cut or cut_end else x
+            before[d], after[d] = before[d] + cut, after[d] + cut_end
+            before[d], after[d] = max(before[d] + min(after[d], 0), 0), max(after[d] + min(before[d], 0), 0)
         if not any(before) and not any(after):
             return x
         shape = tuple(b + size + a for b, size, a in zip(before, x.shape, after, strict=True))

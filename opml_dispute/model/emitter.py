@@ -201,6 +201,8 @@ class Emitter(Recorder):
         if x.rank != w.rank or x.shape[1] != w.shape[1] * groups or w.shape[0] % max(groups, 1):
             raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {groups} groups")
         x, w = self.contiguous(x), self.contiguous(w)
+        if bias is not None and bias.shape != w.shape[:1]:
+            raise Refuse(f"a bias {list(bias.shape)} for {w.shape[0]} channels; expected one number for each")
         inputs = [x, w] if bias is None else [x, w, self.contiguous(bias)]
         out = self.made(dtype or x.dtype, (x.shape[0], w.shape[0], *at.out), *inputs)
         if out.size and not (x.size and w.size):

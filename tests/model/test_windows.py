@@ -189,3 +189,21 @@ def test_padding(mode: str, pads: list[int]) -> None:
     (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     (got,) = Inference(compile_model(model), {"x": x}).outputs().values()
     assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+@pytest.mark.parametrize("widths", [(3, -2), (-2, 3), (6, -4), (-4, 6), (-4, 1), (-1, -1)])
+def test_what_is_taken_away_beyond_the_elements_is_taken_of_the_padding(size: int, widths: tuple[int, int]) -> None:
+    """The axis has as many places as its size and both widths say, or the model is refused."""
+    graph, wanted = Graph(), size + sum(widths)
+    x = np.arange(1, size + 1, dtype=np.float32)
+    graph.input("x", x.shape)
+    model = graph.model([graph.node("Pad", "x", graph.constant(np.array(widths, np.int64)))], opset=19)
+    if wanted < 0:
+        with pytest.raises(UnsupportedOp, match="at the ends of axis 0"):
+            compile_model(model)
+        return
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    (got,) = Inference(compile_model(model), {"x": x}).outputs().values()
+    assert got.shape == expected.shape == (wanted,)
+    assert np.array_equal(got, expected)

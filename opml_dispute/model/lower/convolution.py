@@ -58,10 +58,16 @@ def conv(
     at = conv_windows(
         x, w, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
     )
+    _expect_bias(bias, w.shape[0])
     if x.rank == 3 and x.shape[1] == 1 and group == 1 and w.shape[2] >= LEAST_PRODUCT and min(at.out, default=0) > 0:
         return _as_product(g, x, w, bias, at)
     by_integers = convolution_of_dequantised(g, x, w, bias, at) if group == 1 else None
     return g.conv(x, w, bias, at, groups=group) if by_integers is None else by_integers
+
+
+def _expect_bias(bias: Tensor | None, channels: int) -> None:
+    if bias is not None and bias.shape != (channels,):
+        raise Refuse(f"a bias {list(bias.shape)} for {channels} channels; expected one number for each")
 
 
 def _as_product(g: Builder, x: Tensor, w: Tensor, bias: Tensor | None, at: Windows) -> Tensor:
@@ -102,6 +108,7 @@ def conv_transpose(
     rank = x.rank - 2
     if x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
         raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
+    _expect_bias(bias, group * w.shape[1])
     strides, dilations = strides or (1,) * rank, dilations or (1,) * rank
     extra, kernel = output_padding or (0,) * rank, w.shape[2:]
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]

@@ -197,7 +197,9 @@ def pad(
     mode: str = "constant",
 ) -> Tensor:
     widths = [int(n) for n in g.known(pads, "the padding")]
-    along = list(range(x.rank)) if axes is None else [g.axis(x, int(d)) for d in g.known(axes, "the axes")]
+    along = g.distinct_axes(x, None if axes is None else [int(d) for d in g.known(axes, "the axes")])
+    if len(widths) != 2 * len(along):
+        raise Refuse(f"{len(widths)} widths of padding for {len(along)} axes; expected two for each")
     before, after = [0] * x.rank, [0] * x.rank
     for i, d in enumerate(along):
         before[d], after[d] = widths[i], widths[len(along) + i]
@@ -215,6 +217,8 @@ def pad_1(
     value: float = 0,
 ) -> Tensor:
     widths = list(pads or paddings or ())
+    if len(widths) != 2 * x.rank:
+        raise Refuse(f"{len(widths)} widths of padding for {x.rank} axes; expected two for each")
     return padded(g, x, widths[: x.rank], widths[x.rank :], mode, g.scalar(value, x.dtype))
 
 

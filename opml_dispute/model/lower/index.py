@@ -91,7 +91,7 @@ def scatter_nd(g: Builder, x: Tensor, indices: Tensor, updates: Tensor, *, reduc
         bits = [g.cast(t, DType.U8) for t in (x, updates)]
         return g.cast(scatter_nd(g, bits[0], indices, bits[1], reduction=_OF_BOOL[how]), DType.BOOL)
     q = index.shape[-1]
-    if updates.shape != (*index.shape[:-1], *x.shape[q:]):
+    if q > x.rank or updates.shape != (*index.shape[:-1], *x.shape[q:]):
         raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)} in {list(x.shape)}")
     out = _copied(g, x, index, updates)
     if q == 0:
@@ -126,7 +126,7 @@ def tensor_scatter(
 @lowers("OneHot")
 def one_hot(g: Builder, indices: Tensor, depth: Tensor, values: Tensor, *, axis: int = -1) -> Tensor:
     """values[1] where a new dimension's number equals the index, else values[0]; no index is out of range."""
-    size = int(g.known(depth, "the depth").reshape(-1)[0])
+    size = int(g.known(depth, "the depth").reshape(()))
     index = g.cast(indices, DType.I64)
     index = g.select(g.less(index, 0), g.add(index, size), index)
     place = axis + index.rank + 1 if axis < 0 else axis

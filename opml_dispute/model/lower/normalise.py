@@ -74,8 +74,8 @@ def layer_normalization(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean 0 and variance 1 over the dimensions from `axis` on, then scale and bias."""
     y, mean, spread = standardised(g, x, range(g.axis(x, axis), x.rank), epsilon)
-    y = g.mul(y, scale)
-    return y if bias is None else g.add(y, bias), mean, spread
+    y = g.mul(y, _within(x, scale))
+    return y if bias is None else g.add(y, _within(x, bias)), mean, spread
 
 
 @lowers("RMSNormalization", in_f32=True)
@@ -84,11 +84,22 @@ def rms_normalization(
 ) -> Tensor:
     """Over its root mean square over the dimensions from `axis` on, then scaled."""
     mean_square = g.reduce_mean(g.square(x), range(g.axis(x, axis), x.rank))
-    return g.mul(g.mul(x, g.reciprocal(g.sqrt(g.add(mean_square, epsilon)))), scale)
+    return g.mul(g.mul(x, g.reciprocal(g.sqrt(g.add(mean_square, epsilon)))), _within(x, scale))
+
+
+def _within(x: Tensor, factor: Tensor) -> Tensor:
+    """`factor`, which broadcasts to x; one that would make more of x is refused."""
+    missing = x.rank - factor.rank
+    if missing < 0 or any(size not in (1, x.shape[missing + d]) for d, size in enumerate(factor.shape)):
+        raise Refuse(f"numbers of shape {list(factor.shape)} for {list(x.shape)}")
+    return factor
 
 
 def _per_channel(x: Tensor, vector: Tensor) -> Tensor:
-    """vector[C] as it lies along dimension 1 of x."""
+    """vector[C] as it lies along dimension 1 of x. Raises `Refuse` if x has not as many channels."""
+    channels = x.shape[1] if x.rank > 1 else 1
+    if vector.shape != (channels,):
+        raise Refuse(f"numbers of shape {list(vector.shape)} for the {channels} channels of {list(x.shape)}")
     return column(vector, x.rank, 1)
 
 
@@ -149,6 +160,8 @@ def batch_normalization(
         pairs = ((mean, own), (variance, own_variance))
         running = tuple(g.add(g.mul(old, momentum), g.mul(new, 1 - momentum)) for old, new in pairs)
         mean, variance = own, own_variance
+    for vector in (scale, bias, mean, variance):
+        _per_channel(x, vector)
     # One multiplication and one addition an element: the rest is done once a channel.
     factor = g.mul(scale, g.reciprocal(g.sqrt(g.add(variance, epsilon))))
     shift = g.sub(bias, g.mul(mean, factor))
@@ -200,6 +213,11 @@ def _nll(
     g: Builder, scores: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int | None, reduction: str
 ) -> Tensor:
     """-scores[n][target[n][...]][...], weighted by class; what is to be ignored weighs nothing."""
+    if target.shape != (*scores.shape[:1], *scores.shape[2:]) or (
+        weight is not None and weight.shape != scores.shape[1:2]
+    ):
+        given = "" if weight is None else f" and weights {list(weight.shape)}"
+        raise Refuse(f"classes {list(target.shape)}{given} for scores {list(scores.shape)}")
     target = g.cast(target, DType.I64)
     weights: Tensor | None = None
     if ignore_index is not None:

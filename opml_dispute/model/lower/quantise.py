@@ -26,12 +26,17 @@ def _spread(g: Builder, x: Tensor, vector: Tensor, axis: int, block_size: int) -
         return g.reshape(vector, ())
     along = g.axis(x, axis)
     if vector.rank == 1 and not (block_size and x.rank == 1):
+        if vector.size != x.shape[along]:
+            raise Refuse(f"{vector.size} scales or zero points along axis {axis} of {list(x.shape)}")
         for _ in range(x.rank - 1 - along):
             vector = vector.with_axis(vector.rank)
         return vector
+    if vector.rank != x.rank:
+        raise Refuse(f"scales {list(vector.shape)} for {list(x.shape)}")
     size, blocks = x.shape[along], vector.shape[along]
     length = block_size or -(-size // blocks)
-    if vector.rank != x.rank or -(-size // length) != blocks:
+    others = [shape[:along] + shape[along + 1 :] for shape in (vector.shape, x.shape)]
+    if others[0] != others[1] or -(-size // length) != blocks:
         raise Refuse(f"scales {list(vector.shape)} for {list(x.shape)} in blocks of {length}")
     repeated = vector.with_axis(along + 1)
     repeated = repeated.broadcast((*repeated.shape[: along + 1], length, *repeated.shape[along + 2 :]))

@@ -19,7 +19,7 @@ from opml_dispute.model.lower.index import reverse_sequence
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Unary
 from opml_dispute.model.refusals import Refuse
-from opml_dispute.model.tensor import Tensor
+from opml_dispute.model.tensor import Shape, Tensor
 
 Activation = Callable[[Builder, Tensor], Tensor]
 Cell = Callable[["Direction", Tensor, Sequence[Tensor]], tuple[Tensor, ...]]
@@ -128,6 +128,11 @@ def _run(
         x = x.transposed((1, 0, 2))
         initial = [None if state is None else state.transposed((1, 0, 2)) for state in initial]
     time, batch, _ = x.shape
+    _expect_shape("a bias", bias, (directions, 2 * gates * hidden))
+    _expect_shape("peepholes", peepholes, (directions, 3 * hidden))
+    _expect_shape("lengths", lengths, (batch,))
+    for state in initial:
+        _expect_shape("a first state", state, (directions, batch, hidden))
     if lengths is not None and lengths.is_constant and np.all(lengths.values() == time):
         lengths = None
     names = list(activations) if activations else list(functions) * directions
@@ -168,15 +173,22 @@ def _run(
     return y, *last
 
 
-def _weights(w: Tensor, r: Tensor, gates: int) -> tuple[list[tuple[Weights, Weights]], int]:
+def _weights(w: Tensor, r: Tensor, gates: int, hidden_size: int | None) -> tuple[list[tuple[Weights, Weights]], int]:
     """The weights of each direction, and the size of the state."""
     hidden = r.shape[2]
+    if hidden_size not in (None, hidden):
+        raise Refuse(f"states of {hidden_size} numbers with weights {list(r.shape)}")
     if w.shape[0] != r.shape[0] or w.shape[1] != gates * hidden or r.shape[1] != gates * hidden:
         raise Refuse(f"weights {list(w.shape)} and {list(r.shape)} of {gates} gates")
     pairs: list[tuple[Weights, Weights]] = [
         (FloatWeights(w.picked(0, d)), FloatWeights(r.picked(0, d))) for d in range(w.shape[0])
     ]
     return pairs, hidden
+
+
+def _expect_shape(what: str, given: Tensor | None, shape: Shape) -> None:
+    if given is not None and given.shape != shape:
+        raise Refuse(f"{what} of shape {list(given.shape)}; expected {list(shape)}")
 
 
 def _turned(g: Builder, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -234,7 +246,7 @@ def rnn(
     output_sequence: int = 0,
 ) -> tuple[Tensor, ...]:
     return _run(
-        g, _rnn_cell, 1, ["Tanh"], x, *_weights(w, r, 1), bias, lengths, [hidden], activations=activations,
+        g, _rnn_cell, 1, ["Tanh"], x, *_weights(w, r, 1, hidden_size), bias, lengths, [hidden], activations=activations,
         activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip, direction=direction,
         layout=layout,
     )  # fmt: skip
@@ -280,7 +292,7 @@ def gru(
         return (g.add(g.mul(g.sub(1, update), h(g, candidate)), g.mul(update, state)),)
 
     return _run(
-        g, cell, 3, ["Sigmoid", "Tanh"], x, *_weights(w, r, 3), bias, lengths, [hidden], split_bias=True,
+        g, cell, 3, ["Sigmoid", "Tanh"], x, *_weights(w, r, 3, hidden_size), bias, lengths, [hidden], split_bias=True,
         activations=activations, activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip,
         direction=direction, layout=layout,
     )  # fmt: skip
@@ -308,7 +320,7 @@ def lstm(
     layout: int = 0,
     output_sequence: int = 0,
 ) -> tuple[Tensor, ...]:
-    weights, size = _weights(w, r, 4)
+    weights, size = _weights(w, r, 4, hidden_size)
     return long_short_term_memory(
         g, x, weights, size, bias, lengths, hidden, cell_state, peepholes, activation_alpha=activation_alpha,
         activation_beta=activation_beta, activations=activations, clip=clip, direction=direction,

@@ -211,7 +211,7 @@ def resize(
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
-    along = list(range(x.rank)) if axes is None else [g.axis(x, axis) for axis in axes]
+    along = g.distinct_axes(x, axes)
     factor, out, window = [1.0] * x.rank, list(x.shape), [(0.0, 1.0)] * x.rank
     if scales is not None and scales.size:
         for axis, scale in zip(along, g.known(scales, "the scales"), strict=True):

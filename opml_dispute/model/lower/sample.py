@@ -161,6 +161,8 @@ def grid_sample(
     if mode not in _MODES or padding_mode not in ("zeros", "border", "reflection"):
         raise Refuse(f"mode {mode!r} with padding_mode {padding_mode!r}, which is unknown")
     rank, n, points = x.rank - 2, x.shape[0], prod(grid.shape[1:-1])
+    if grid.rank != x.rank or grid.shape[0] != n or grid.shape[-1] != rank:
+        raise Refuse(f"a grid {list(grid.shape)} for {list(x.shape)}")
     coordinates = []
     for d, size in enumerate(x.shape[2:]):
         at = g.reshape(grid.picked(grid.rank - 1, rank - 1 - d), (n, points))
@@ -175,7 +177,10 @@ def grid_sample(
 @lowers("AffineGrid", in_f32=True)
 def affine_grid(g: Builder, theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tensor:
     """theta[N][d][d + 1] applied to the grid of an image of `size`: [N][spatial][d], the last dimension first."""
-    spatial = tuple(int(n) for n in g.known(size, "the image's size")[2:])
+    batch, _, *sizes = (int(n) for n in g.known(size, "the image's size"))
+    spatial = tuple(sizes)
+    if theta.shape != (batch, len(spatial), len(spatial) + 1):
+        raise Refuse(f"matrices {list(theta.shape)} for {batch} images of {len(spatial)} dimensions")
     g.expect_few(prod(spatial), "points of a grid")
     axes = []
     for n in spatial:

@@ -162,8 +162,7 @@ def slice_1(g: Builder, x: Tensor, *, starts: Shape, ends: Shape, axes: Shape | 
 def _sliced(g: Builder, x: Tensor, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Tensor:
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise Refuse(f"a slice from {starts} to {ends} by {steps} along {axes}")
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        d = g.axis(x, axis)
+    for start, end, d, step in zip(starts, ends, g.distinct_axes(x, axes), steps, strict=True):
         size = x.shape[d]
         # Python's own slices clamp as ONNX's do, but for those that go backwards: ONNX's begin at the first element at
         # the earliest, and end before it.
@@ -207,6 +206,8 @@ def split_by(g: Builder, x: Tensor, sizes: list[int] | None, axis: int, count: i
         each = -(-total // count)
         g.expect_few(count, "parts")
         sizes = [max(0, min(each, total - i * each)) for i in range(count)]
+    elif len(sizes) != count:
+        raise Refuse(f"{len(sizes):,} sizes for {count:,} parts")
     if sum(sizes) != total or min(sizes, default=0) < 0:
         found = str(sizes) if len(sizes) <= MOST_KNOWN else f"{sum(sizes):,} elements in {len(sizes):,} parts"
         raise Refuse(f"parts of {found} from a dimension of {total}")
@@ -256,7 +257,7 @@ def space_to_depth(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") 
 def center_crop_pad(g: Builder, x: Tensor, shape: Tensor, *, axes: Shape | None = None) -> Tensor:
     """Each of `axes` cut down or padded with zeros to the wanted size, the middle staying in the middle."""
     wanted = [int(size) for size in g.known(shape, "the shape")]
-    along = [g.axis(x, axis) for axis in axes] if axes is not None else list(range(x.rank))
+    along = g.distinct_axes(x, axes)
     before, after = [0] * x.rank, [0] * x.rank
     for d, size in zip(along, wanted, strict=True):
         missing = size - x.shape[d]
