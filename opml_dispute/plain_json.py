@@ -3,12 +3,14 @@ JSON from untrusted files, nodes and registrations.
 
 `loads` reads it and refuses what could hurt this process or mean two things: deep nesting (some libraries raise
 Python's recursion limit so far that a text of nothing but opening brackets overflows the C stack), numbers of thousands
-of digits, a name that occurs twice in one object, and NaN or Infinity, which are no JSON.
+of digits, a name that occurs twice in one object, and NaN or Infinity, which are no JSON, also in the form of a number
+that is too large (1e999).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import accumulate
 from typing import Any, Final, NoReturn
@@ -38,7 +40,11 @@ def loads(raw: bytes | str) -> Any:
         _check_depth(data)
     try:
         return json.loads(
-            data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer
+            data.decode("utf-8-sig"),
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_float,
         )
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
@@ -63,6 +69,13 @@ def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a number has {len(digits):,} digits, expected {MAX_DIGITS} at most")
     return int(digits)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is larger than any number of 64 bits")
+    return value
 
 
 def _no_constant(constant: str) -> NoReturn:

@@ -26,3 +26,13 @@ def loads(text: str) -> dict[str, Any]:
         raise ValueError("it is not TOML that can be read: lists or tables nested too deeply") from None
     except ValueError:  # Python's limit for the digits of a number
         raise ValueError("it is not TOML that can be read: a number with too many digits") from None
+
+
+def in_few_characters(value: Any, most: int = 40) -> str:
+    """A value for a sentence about it, in at most so many characters; never an error."""
+    # Python refuses to write numbers of thousands of digits (a hexadecimal one may have them) and endless nesting.
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"{type(value).__name__}, too large to be shown"
+    return text if len(text) <= most else text[: most - 1] + "…"

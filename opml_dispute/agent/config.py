@@ -21,6 +21,7 @@ from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash
 from opml_dispute.errors import OpmlError
 from opml_dispute.home import home
+from opml_dispute.plain_toml import in_few_characters
 from opml_dispute.primitives import Address
 from opml_dispute.reading import Unreadable, read_text
 
@@ -138,9 +139,9 @@ class _Reader:
         try:
             return read(value)
         except OpmlError as error:
-            raise self.bad(name, f"is {value!r}: {error}") from None
+            raise self.bad(name, f"is {in_few_characters(value, 100)}: {error}") from None
         except (TypeError, ValueError) as error:
-            raise self.bad(name, f"is {value!r}: expected {error}") from None
+            raise self.bad(name, f"is {in_few_characters(value, 100)}: expected {error}") from None
 
     def config(self) -> AgentConfig:
         no_roles: tuple[str, ...] = ()
@@ -210,7 +211,10 @@ class _Reader:
     def _file(self, value: Any) -> Path | None:
         if not isinstance(value, str) or not value:
             raise ValueError("the name of a file")
-        return self._path.parent / Path(value).expanduser()
+        try:
+            return self._path.parent / Path(value).expanduser()
+        except RuntimeError:  # as Python says that it knows no such account
+            raise ValueError("the home folder of an account of this computer after ~") from None
 
 
 def _strings(value: Any) -> tuple[str, ...]:
@@ -312,6 +316,6 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
 def parse_endpoint(value: Any) -> tuple[str, int]:
     """Host and port of "host:port". Raises `ValueError`, which says what is expected."""
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not host or not port.isdecimal() or int(port) > 65_535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError('an address and a port, as "127.0.0.1:7300"')
     return host, int(port)

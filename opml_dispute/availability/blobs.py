@@ -122,7 +122,10 @@ def _name_of(blob: bytes) -> bytes | None:
 
 
 def _from_folder(source: str, wanted: set[bytes]) -> Iterator[bytes]:
-    folder = Path(source).expanduser()
+    try:
+        folder = Path(source).expanduser()
+    except RuntimeError:
+        raise ExchangeFailed("there is no account of this name", passes=False) from None
     if not folder.is_dir():
         raise ExchangeFailed("there is no such folder", passes=False)
     for name in wanted:

@@ -14,6 +14,7 @@ Only signed transactions are written, never keys. Everything lies below the proj
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from opml_dispute.primitives import Address
 
 ENTRY_LIVES_S: Final = 86_400
 """How long an entry is taken for an earlier run of the same command: a day."""
+
+_HEX: Final = re.compile(r"0x([0-9a-fA-F]{2})*")
 
 _KEPT_BELOW: Final = 48
 _KEPT_ABOVE: Final = 16
@@ -124,12 +127,13 @@ class KeyLedger:
         """Any process's transactions that were sent and not yet seen in a block, and small ones that were, by nonce."""
         try:
             raw = plain_json.loads(self._launched_path.read_bytes())
-            return {
+            read = {
                 int(nonce): Launched(bytes.fromhex(item["hash"]), dict(item["fields"]), _change(item.get("deposit")))
                 for nonce, item in raw.items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
+        return {nonce: launched for nonce, launched in read.items() if _can_be_signed(nonce, launched.fields)}
 
     def launch(self, nonce: int, launched: Launched) -> None:
         """
@@ -224,3 +228,16 @@ class KeyLedger:
 def _change(raw: Any) -> DepositChange | None:
     """Raises what `KeyLedger.launched` catches."""
     return None if raw is None else DepositChange(Address(raw["contract"]), int(raw["wei"]))
+
+
+def _can_be_signed(nonce: int, fields: dict[str, Any]) -> bool:
+    """Whether a file that may be damaged holds all of the transaction with this nonce."""
+    prices = ("gasPrice",) if "gasPrice" in fields else ("maxFeePerGas", "maxPriorityFeePerGas")
+    blobs = ("maxFeePerBlobGas",) if "blobVersionedHashes" in fields else ()
+    numbers = [fields.get(name) for name in ("value", "gas", "nonce", "chainId", *prices, *blobs)]
+    texts = [fields.get("data"), fields.get("to", "0x")]
+    return (
+        all(isinstance(number, int) and 0 <= number < 1 << 256 for number in numbers)
+        and fields["nonce"] == nonce
+        and all(isinstance(text, str) and _HEX.fullmatch(text) for text in texts)
+    )

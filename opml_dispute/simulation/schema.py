@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from opml_dispute.errors import OpmlError
+from opml_dispute.plain_toml import in_few_characters
 
 T = TypeVar("T")
 
@@ -73,11 +74,11 @@ def _value(kind: Any, found: Any, where: str, metadata: Mapping[str, Any]) -> An
     if origin is tuple:
         element = typing.get_args(kind)[0]
         if not isinstance(found, list):
-            raise ScenarioError(where, f"{_shown(found)} found, expected a list")
+            raise ScenarioError(where, f"{in_few_characters(found)} found, expected a list")
         return tuple(_value(element, item, f"{where}[{place}]", metadata) for place, item in enumerate(found))
     if dataclasses.is_dataclass(kind):
         if not isinstance(found, dict):
-            raise ScenarioError(where, f"{_shown(found)} found, expected a table")
+            raise ScenarioError(where, f"{in_few_characters(found)} found, expected a table")
         return read_table(typing.cast(type[Any], kind), found, where)
     return _scalar(kind, found, where, metadata)
 
@@ -90,13 +91,17 @@ def _scalar(kind: Any, found: Any, where: str, metadata: Mapping[str, Any]) -> A
             raise ScenarioError(where, "a number of hundreds of digits found, expected a smaller one") from None
     if kind in (int, float, str, bool) and (not isinstance(found, kind) or (kind is int and isinstance(found, bool))):
         names = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
-        raise ScenarioError(where, f"{_shown(found)} found, expected {names[kind]}")
+        raise ScenarioError(where, f"{in_few_characters(found)} found, expected {names[kind]}")
+    if kind is int and found.bit_length() > 64:
+        raise ScenarioError(where, f"{in_few_characters(found)} found, expected a number of 64 bits at most")
     if kind is float and found != found:
         raise ScenarioError(where, "nan found, expected a number")
     choices = metadata.get("choices") or ()
     if choices and found not in choices:
         raise ScenarioError(
-            where, f"{_shown(found)} found, expected one of {', '.join(choices)}", hint=_nearest(found, choices)
+            where,
+            f"{in_few_characters(found)} found, expected one of {', '.join(choices)}",
+            hint=_nearest(found, choices),
         )
     if kind in (int, float):
         _check_range(found, where, metadata)
@@ -106,11 +111,11 @@ def _scalar(kind: Any, found: Any, where: str, metadata: Mapping[str, Any]) -> A
 def _check_range(found: float, where: str, metadata: Mapping[str, Any]) -> None:
     low, high, above = metadata.get("low"), metadata.get("high"), metadata.get("above")
     if above is not None and not found > above:
-        raise ScenarioError(where, f"{_shown(found)} found, expected more than {above}")
+        raise ScenarioError(where, f"{in_few_characters(found)} found, expected more than {above}")
     if low is not None and not found >= low:
-        raise ScenarioError(where, f"{_shown(found)} found, expected {low} or more")
+        raise ScenarioError(where, f"{in_few_characters(found)} found, expected {low} or more")
     if high is not None and not found <= high:
-        raise ScenarioError(where, f"{_shown(found)} found, expected {high} or less")
+        raise ScenarioError(where, f"{in_few_characters(found)} found, expected {high} or less")
 
 
 def describe(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -142,15 +147,6 @@ def _toml(value: Any) -> str:
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-def _shown(value: Any) -> str:
-    # Python refuses to write numbers of thousands of digits, and values nested without end.
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        text = f"a {type(value).__name__} that is too large to be shown"
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _nearest(word: object, words: Any) -> str | None:

@@ -66,7 +66,20 @@ def cache_dir() -> Path:
     """The folder of fetched programs; it need not exist yet."""
     if override := os.environ.get("OPML_CACHE_DIR"):
         return Path(override)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml-dispute"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "opml-dispute"
+    own = _home()
+    if own is None:
+        raise ToolMissing("a folder for programs", "this user has no home folder", hint="name one with OPML_CACHE_DIR")
+    return own / ".cache" / "opml-dispute"
+
+
+def _home() -> Path | None:
+    """The user's home folder; an account that a container runs under may have none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def anvil() -> Path:
@@ -87,8 +100,9 @@ def solc() -> Path:
     """
     if override := _override("OPML_SOLC"):
         return override
-    native = Path.home() / ".solcx" / f"solc-v{SOLC_VERSION}"
-    if native.is_file():
+    own = _home()
+    native = None if own is None else own / ".solcx" / f"solc-v{SOLC_VERSION}"
+    if native is not None and native.is_file():
         return native
 
     def install(folder: Path) -> None:

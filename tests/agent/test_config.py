@@ -129,6 +129,13 @@ listen = "127.0.0.1:7300"
         (LEAST + "[policy]\nanswer_unavailable = 1", "true or false"),
         (LEAST + "[policy]\nmodels = ['digits']", "expected a list of model ids"),
         (LEAST.replace("[chain]", "[chain]\nrpc = 'ftp://x'"), "chain.rpc"),
+        (LEAST + "[metrics]\nlisten = 'x:" + "9" * 5000 + "'", "an address and a port"),
+        (LEAST + "[key]\nfile = '~no-such-account/key'", "the home folder of an account of this computer"),
+        (
+            LEAST + "[compute]\nworkers = 0x" + "F" * 5000,
+            "compute.workers is int, too large to be shown",
+        ),
+        (LEAST + "[compute]\nworkers = " + "[" * 90 + "]" * 90, "…: expected a whole number"),
         ("roles = ['challenger']", "must be in a table"),
         ("[agent", "is not TOML"),
         ("a = " + "[" * 100_000, "is not TOML"),

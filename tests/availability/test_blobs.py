@@ -139,7 +139,10 @@ def test_silence_and_size_end(beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -
 
 def test_sources_are_tried_in_turn(beacon: Beacon, tmp_path: Path) -> None:
     (tmp_path / BLOBS.hashes[0].hex()).write_bytes(BLOBS.blobs[0])
-    assert fetched(beacon.url, "http://127.0.0.1:9", str(tmp_path / "none"), str(tmp_path)) == IMAGE
+    assert (
+        fetched(beacon.url, "http://127.0.0.1:9", str(tmp_path / "none"), "~no-such-account/blobs", str(tmp_path))
+        == IMAGE
+    )
     (tmp_path / BLOBS.hashes[0].hex()).write_bytes(BLOBS.blobs[0][:-1])
     with pytest.raises(BlobsMissing):
         fetched(str(tmp_path))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.toolchain import solidity as build
+from opml_dispute.toolchain.programs import ToolMissing, cache_dir
 from opml_dispute.toolchain.solidity import CompileError, build_artifacts, compiler_input
 
 CONFIG = """
@@ -21,6 +22,20 @@ optimizer_runs = 7
 bytecode_hash = "none"
 cbor_metadata = false
 """
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python finds none for an account of a container that is in no list of accounts."""
+
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    for name in ("OPML_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ToolMissing, match="no home folder") as missing:
+        cache_dir()
+    assert "OPML_CACHE_DIR" in str(missing.value.hint)
 
 
 @pytest.fixture

@@ -99,6 +99,8 @@ def test_a_pipe_that_nobody_writes_to_does_not_hang(tmp_path: Path) -> None:
         ('{"a": 1, "a": 2}', "occurs twice"),
         ("[NaN]", "NaN is not a number"),
         ("-Infinity", "-Infinity is not a number"),
+        ("[1e999]", "1e999 is larger than any number of 64 bits"),
+        ('{"a": -1.5E400}', "-1.5E400 is larger than any number of 64 bits"),
         ("9" * 5_000, "5,000 digits"),
         ("[1,", "line 1, column 4"),
         ("", "line 1, column 1"),
