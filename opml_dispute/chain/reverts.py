@@ -51,6 +51,7 @@ HINTS = {
     "GameNotResolved": "resolve the game first",
     "GameNotFinalized": "the finality delay after resolution has not passed: wait",
     "BondTransferFailed": "the recipient is a contract that takes no ether: it is owed until it does",
+    "InsufficientBalance": "the vault does not hold it: the deployment's owner may have taken it out (admin recover)",
     "NoCreditToClaim": "there is no credit left for this address",
     "GameAlreadyExists": "a game with this very root claim exists for the request: play that one",
     "NoImplementation": "this factory has no game of that type: check --deployment",

@@ -157,20 +157,40 @@ def deliverable_game(system: System, request_id: RequestId, answer: StateRoot | 
     statuses = system.rpc.read_each([FaultDisputeGame(game).status() for game in games])
     won = [game for game, status in zip(games, statuses, strict=True) if status == GameStatus.DEFENDER_WINS]
     if won:
-        head = system.rpc.head()
-        delay_s, resolved_at_s = system.rpc.read_all(
-            [system.oracle.finality_delay_s(), FaultDisputeGame(won[0]).resolved_at_s()], at=head
-        )
-        left_s = max(1, resolved_at_s + delay_s + 1 - head.timestamp)  # strictly more than the delay
-        raise NothingToDeliver(
-            f"game {won[0]} survived, but is not final yet: the finality delay ends in {duration(left_s)}",
-            hint=f"run the same command again in {duration(left_s)}",
-        )
+        raise _nothing_final(system, request_id, won)
     running = sum(status == GameStatus.IN_PROGRESS for status in statuses)
     raise NothingToDeliver(
         f"no game of request 0x{request_id.hex()} has survived; {running} of {len(games)} in progress",
         hint="see how its games stand with: opml-dispute list; without one in progress it can be answered again, with: "
         f"opml-dispute propose 0x{request_id.hex()}",
+    )
+
+
+def _nothing_final(system: System, request_id: RequestId, won: Sequence[Address]) -> NothingToDeliver:
+    """Why none of these games, which survived, can deliver now."""
+    oracle, head = system.oracle, system.rpc.head()
+    paused, delay_s = system.rpc.read_all([oracle.is_paused(), oracle.finality_delay_s()], at=head)
+    if paused:
+        return NothingToDeliver(
+            "the guardian has paused the system: no output is delivered until that ends",
+            hint="see until when: opml-dispute admin status",
+        )
+    marks = system.rpc.read_each([mark(game) for game in won for mark in (oracle.is_blacklisted, oracle.is_retired)])
+    standing = [game for game, *discarded in zip(won, marks[::2], marks[1::2], strict=True) if not any(discarded)]
+    ends = system.rpc.read_each([FaultDisputeGame(game).resolved_at_s() for game in standing], at=head)
+    # Strictly more than the delay.
+    left_s = {game: end_s + delay_s + 1 - head.timestamp for game, end_s in zip(standing, ends, strict=True)}
+    waiting = {game: seconds for game, seconds in left_s.items() if seconds > 0}
+    if not waiting:
+        return NothingToDeliver(
+            f"game {(standing or won)[0]} survived, but does not count: "
+            + ("its type did not when it was made" if standing else "the guardian discarded it"),
+            hint=f"propose the answer again: opml-dispute propose 0x{request_id.hex()}",
+        )
+    soonest = min(waiting, key=lambda game: waiting[game])
+    return NothingToDeliver(
+        f"game {soonest} survived, but is not final yet: the finality delay ends in {duration(waiting[soonest])}",
+        hint=f"run the same command again in {duration(waiting[soonest])}",
     )
 
 
