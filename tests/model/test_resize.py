@@ -1,4 +1,4 @@
-"""Resize and Upsample by scales: as many elements as ONNX Runtime makes."""
+"""Resize and Upsample by scales: as many elements as ONNX Runtime makes; and where docs/operators.md makes a choice."""
 
 from __future__ import annotations
 
@@ -36,3 +36,34 @@ def test_sizes_are_computed_in_binary32(op_type: str, opset: int, size: int) -> 
     expected = {name: np.asarray(y).shape for name, y in zip(names, session.run(None, {"x": x}), strict=True)}
     found = Inference(compile_model(model), {"x": x}).outputs()
     assert {name: y.shape for name, y in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("transformation", "rounding", "size", "scale", "places"),
+    [
+        # A length of 10.5 puts the last of ten outputs at 9 * 5 / 9.5 = 4.7; one of 10, ONNX Runtime's, puts it at 5.
+        ("align_corners", "floor", 6, 1.75, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]),
+        # Four elements stay four, and yet 3 / 1.217 is nearer to 2: ONNX Runtime copies what keeps its size.
+        ("asymmetric", "round_prefer_floor", 4, 1.217, [0, 1, 2, 2]),
+        ("half_pixel", "floor", 3, 1.175, [0, 0, 1]),
+        # 4 / 3 in binary32 is more than that, so that 4 divided by it is less than 3.
+        ("asymmetric", "floor", 6, 4 / 3, [0, 0, 1, 2, 2, 3, 4, 5]),
+        # A single output lies at 0, though the scale gives a length of 1.2, by which it would lie at 0.75.
+        ("pytorch_half_pixel", "round_prefer_ceil", 3, 0.4, [0]),
+        # A tie: the middle of 7 is that of 3 outputs, and the first lies on element 1. The reference evaluator says 0.
+        ("half_pixel_symmetric", "round_prefer_ceil", 7, 0.5, [1, 3, 5]),
+    ],
+)
+def test_scales_that_give_no_whole_length_choose_the_documented_elements(
+    transformation: str, rounding: str, size: int, scale: float, places: list[int]
+) -> None:
+    x = np.arange(size, dtype=np.float32)
+    node = helper.make_node(
+        "Resize", ["x", "", "s"], ["y"], coordinate_transformation_mode=transformation, mode="nearest",
+        nearest_mode=rounding,
+    )  # fmt: skip
+    scales = numpy_helper.from_array(np.array([scale], np.float32), "s")
+    info = helper.make_tensor_value_info("x", 1, x.shape)
+    graph = helper.make_graph([node], "nearest", [info], [ValueInfoProto(name="y")], [scales])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+    assert Inference(compile_model(model), {"x": x}).outputs()["y"].tolist() == places
