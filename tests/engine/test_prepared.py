@@ -18,12 +18,11 @@ from tests.model.graphs import Graph
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
-@pytest.mark.parametrize("rows", [1, 2, 3])
-def test_a_recurrence_in_binary32(rows: int, transposed: int) -> None:
-    """Prepared weights of a recurrence in binary32 change no bit."""
+@pytest.mark.parametrize(("rows", "size"), [(1, 150), (2, 150), (3, 150), (1, 6), (2, 20), (1, 33), (2, 55)])
+def test_a_recurrence_in_binary32(rows: int, size: int, transposed: int) -> None:
+    """Prepared weights of a recurrence in binary32 change no bit, large ones and those of a few products."""
     rng = np.random.default_rng(rows)
     graph = Graph()
-    size = 150
     weights = graph.constant((rng.standard_normal((size, size)) / size).astype(np.float32))
     bias = graph.constant(rng.standard_normal(size).astype(np.float32))
     last = graph.input("x", [rows, size])

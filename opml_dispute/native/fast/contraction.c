@@ -8,15 +8,17 @@
 
 /* Below this many products packing costs more than it saves. */
 #define WORTH_PACKING 2048
+/* So does what is prepared, once and for all runs, below this many. */
+#define WORTH_PREPARING 32
 
 int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
                   const struct fast_prepared *prepared, struct fast_scratch *s)
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
     u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0];
-    if (r->dtype_in[0] != DT_F32 || (hi - lo) * K < WORTH_PACKING)
+    int is_prepared = prepared && prepared->memory, is_first = is_prepared && prepared->is_first;
+    if (r->dtype_in[0] != DT_F32 || (!is_prepared && (hi - lo) * K < WORTH_PACKING))
         return 0;
-    int is_first = prepared && prepared->memory && prepared->is_first;
     if (is_first && fast_contract_channels(segment, r, lo, hi, finish, prepared, s))
         return 1;
     i64 o_m = r->stride[0][m_at], o_n = r->stride[0][n_at];
@@ -62,7 +64,7 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
             g.o_m = o_n;
             g.bias_m = r->stride[3][n_at];
             g.bias_n = r->stride[3][m_at];
-        } else if (prepared && prepared->memory && !is_first && rows <= FEW_ROWS) {
+        } else if (is_prepared && !is_first && rows <= FEW_ROWS) {
             g.panels = (const float *)prepared->memory + p.column / GEMM_PANEL * GEMM_PANEL * K;
             g.panel_column = p.column % GEMM_PANEL;
         }
@@ -78,7 +80,8 @@ int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const s
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
     u64 K = r->imm[0], N = r->dim[n_at], panels = (N + GEMM_PANEL - 1) / GEMM_PANEL,
         bytes = panels * GEMM_PANEL * K * sizeof(float);
-    if (r->dim[m_at] > FEW_ROWS || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST || K * N < WORTH_PACKING)
+    if (r->dim[m_at] > FEW_ROWS || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST ||
+        K * N < WORTH_PREPARING)
         return 0;
     prepared->memory = fast_allocate(bytes);
     if (!prepared->memory)

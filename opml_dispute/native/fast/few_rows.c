@@ -215,19 +215,34 @@ void pack_panels(const struct matrix *m, size_t K, size_t N, float *to)
                 *to++ = n + j < N ? m->at[(ptrdiff_t)k * m->k + (ptrdiff_t)(n + j) * m->n] : 0.0f;
 }
 
-/* One row times one panel. */
-INLINE void row_times_panel(const float *a, ptrdiff_t a_k, size_t K, const float *panel, float *sums)
+/* One row times the first `vectors` of one panel. */
+INLINE void row_times_vectors(const float *a, ptrdiff_t a_k, size_t K, const float *panel, float *sums,
+                              unsigned vectors)
 {
     vec sum[4] = {{0}};
     for (; K; K--, a += a_k, panel += GEMM_PANEL) {
         vec row = *a - (vec){0};
 #pragma clang loop unroll(full)
-        for (unsigned v = 0; v < 4; v++)
+        for (unsigned v = 0; v < vectors; v++)
             sum[v] = __builtin_elementwise_fma(row, *(const vec *)(panel + v * LANES), sum[v]);
     }
 #pragma clang loop unroll(full)
-    for (unsigned v = 0; v < 4; v++)
+    for (unsigned v = 0; v < vectors; v++)
         *(vec *)(sums + v * LANES) = sum[v];
+}
+
+/* One row times the first `columns` of one panel; writes whole vectors. */
+static void row_times_panel(const struct gemm *g, size_t m, const float *panel, float *sums, size_t columns)
+{
+    const float *a = g->a + (ptrdiff_t)m * g->a_m;
+    if (columns <= LANES)
+        row_times_vectors(a, g->a_k, g->K, panel, sums, 1);
+    else if (columns <= 2 * LANES)
+        row_times_vectors(a, g->a_k, g->K, panel, sums, 2);
+    else if (columns <= 3 * LANES)
+        row_times_vectors(a, g->a_k, g->K, panel, sums, 3);
+    else
+        row_times_vectors(a, g->a_k, g->K, panel, sums, 4);
 }
 
 static void rows_times_panels(const struct gemm *g)
@@ -238,7 +253,7 @@ static void rows_times_panels(const struct gemm *g)
         size_t columns = GEMM_PANEL - first < g->N - n ? GEMM_PANEL - first : g->N - n;
         for (size_t m = 0; m < g->M; m++) {
             float sums[GEMM_PANEL];
-            row_times_panel(g->a + (ptrdiff_t)m * g->a_m, g->a_k, g->K, panel, sums);
+            row_times_panel(g, m, panel, sums, first + columns);
             memcpy(g->out + (ptrdiff_t)m * g->o_m + n, sums + first, columns * sizeof(float));
         }
         n += columns;

@@ -1,4 +1,4 @@
-/* Which steps of a chain are made in one pass, because what is between them need not go through memory. */
+/* Which steps of a chain are made in one pass, because what is between them need not go through memory; and the run. */
 #include "schedule.h"
 
 /* Whether a step from `first` on, before `reader`, puts something else where `made` put its output. */
@@ -132,23 +132,31 @@ void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end)
     }
 }
 
-void schedule_pass(const struct step *step, struct record *record, uint8_t *segment, uint8_t *buffers, uint64_t lo,
-                   uint64_t hi)
+/* Makes elements [lo, hi) of `step->passes` steps. */
+static void run_pass(const struct step *step, const struct record *copy, uint8_t *segment, uint64_t lo, uint64_t hi)
 {
     const struct record *pass[FAST_STEPS_MOST];
     struct fast_operands operands[FAST_STEPS_MOST];
-    unsigned last = step->passes - 1;
-    for (unsigned i = 0; i <= last; i++) {
-        pass[i] = &record[i];
+    for (unsigned i = 0; i < step->passes; i++) {
+        pass[i] = copy && step[i].buffered ? &copy[i] : &step[i].record;
         operands[i] = i ? step[i].as_later : step->as_first;
-        /* What the step before makes is nowhere. */
-        for (unsigned j = 1; j <= record[i].n_in; j++)
-            if (i == 0 || (step->is_arithmetic && j != operands[i].chained))
-                schedule_place(&record[i], &step[i], j, buffers, segment, lo);
     }
-    schedule_place(&record[last], &step[last], 0, buffers, segment, lo);
     if (step->is_arithmetic)
-        fast_arithmetic(segment, pass, operands, last + 1, lo, hi);
+        fast_arithmetic(segment, pass, operands, step->passes, lo, hi);
     else
-        fast_quantise(segment, pass, last + 1, &step->factors, lo, hi);
+        fast_quantise(segment, pass, step->passes, &step->factors, lo, hi);
+}
+
+void schedule_stretch(const struct step *step, const struct record *copy, unsigned steps, uint8_t *segment, uint64_t lo,
+                      uint64_t hi, struct fast_scratch *scratch)
+{
+    for (unsigned i = 0; i < steps; i++) {
+        const struct record *r = copy && step[i].buffered ? &copy[i] : &step[i].record;
+        if (step[i].passes && i + step[i].passes <= steps) {
+            run_pass(&step[i], copy ? &copy[i] : NULL, segment, lo, hi);
+            i += step[i].passes - 1;
+        } else if (!fast_run(segment, r, lo, hi, NULL, scratch)) {
+            kernel_run(segment, r, lo, hi);
+        }
+    }
 }

@@ -36,35 +36,27 @@ struct job {
     uint64_t each;
 };
 
-/* The elements [lo, hi) of a chain, every step in turn. `record`: copies whose buffered operands get their place here. */
-static void run_stretch(const struct job *job, struct record *record, const struct step *step, unsigned steps,
-                        uint64_t lo, uint64_t hi, unsigned worker, struct fast_scratch *scratch)
-{
-    const struct schedule *s = job->schedule;
-    uint8_t *segment = job->ml->segment, *buffers = s->memory + s->buffers_at + worker * (s->buffers * BUFFER_BYTES);
-    for (unsigned i = 0; i < steps; i++) {
-        struct record *r = &record[i];
-        if (step[i].passes && i + step[i].passes <= steps) {
-            schedule_pass(&step[i], r, segment, buffers, lo, hi);
-            i += step[i].passes - 1;
-            continue;
-        }
-        for (unsigned j = 0; j <= r->n_in; j++)
-            schedule_place(r, &step[i], j, buffers, segment, lo);
-        if (!fast_run(segment, r, lo, hi, NULL, scratch))
-            kernel_run(segment, r, lo, hi);
-    }
-}
-
 /* The steps chained to a head that was made, on [begin, end). */
 static void run_chain(const struct job *job, const struct step *step, unsigned steps, uint64_t begin, uint64_t end,
                       unsigned worker, struct fast_scratch *scratch)
 {
-    struct record record[CHAIN_MOST];
+    uint8_t *segment = job->ml->segment;
+    uint64_t lo = begin, apart = worker * (job->schedule->buffers * BUFFER_BYTES);
+    if (steps && worker == 0 && lo == 0) {
+        lo = end < STRETCH ? end : STRETCH;
+        schedule_stretch(step, NULL, steps, segment, 0, lo, scratch);
+    }
+    if (!steps || lo >= end)
+        return;
+    struct record copy[CHAIN_MOST];
     for (unsigned i = 0; i < steps; i++)
-        record[i] = step[i].record;
-    for (uint64_t lo = begin; lo < end && steps; lo += STRETCH)
-        run_stretch(job, record, step, steps, lo, end - lo < STRETCH ? end : lo + STRETCH, worker, scratch);
+        if (step[i].buffered)
+            copy[i] = step[i].record;
+    for (; lo < end; lo += STRETCH) {
+        for (unsigned i = 0; i < steps; i++)
+            schedule_place(&copy[i], &step[i], apart, lo);
+        schedule_stretch(step, copy, steps, segment, lo, end - lo < STRETCH ? end : lo + STRETCH, scratch);
+    }
 }
 
 static void run_columns(const struct job *job, unsigned part, unsigned worker, struct fast_scratch *scratch)
@@ -345,7 +337,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
             *at = plan[i].at[j];
             if (*at & IN_BUFFER) {
                 s->step[i].buffered |= 1u << j;
-                *at = place;
+                *at = (uint64_t)(s->memory + s->buffers_at + place * BUFFER_BYTES) - (uint64_t)ml->segment;
             } else if (*at & IN_PROCESS) {
                 s->step[i].constant |= 1u << j;
                 *at = place - (uint64_t)ml->segment;

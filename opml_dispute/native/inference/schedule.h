@@ -10,7 +10,7 @@
 #define CHAIN_MOST   16 /* engine/steps.py has the same number */
 
 struct step {
-    struct record record;   /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
+    struct record record;   /* operands count from the segment's base, modulo 2^64; buffers are the first worker's */
     uint32_t buffered;      /* bit j: operand j (0 the output) is in a buffer */
     uint32_t constant;      /* bit j: operand j is a weight, read where the program holds it */
     uint32_t chained;       /* runs with the step before it */
@@ -61,16 +61,15 @@ void weights_begin_run(struct weights *w, struct schedule *s, const uint8_t *seg
 /* Operand j of a record: 0 the output. */
 static inline uint64_t *schedule_operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
 
-/* Gives operand j of step i's copy its place for the stretch that begins at element lo. */
-static inline void schedule_place(struct record *r, const struct step *step, unsigned j, uint8_t *buffers,
-                                  const uint8_t *segment, uint64_t lo)
+/* Gives the operands in buffers of a step's copy their places for the stretch that begins at element lo, which lies at a
+ * buffer's start, and the worker whose buffers are `apart` bytes behind the first one's. */
+static inline void schedule_place(struct record *r, const struct step *step, uint64_t apart, uint64_t lo)
 {
-    if (!(step->buffered >> j & 1))
-        return;
-    /* Element lo lies at the buffer's start. */
-    uint64_t number = *schedule_operand((struct record *)&step->record, j);
-    uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
-    *schedule_operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
+    for (unsigned j = 0; step->buffered && j <= step->record.n_in; j++)
+        if (step->buffered >> j & 1) {
+            uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
+            *schedule_operand(r, j) = *schedule_operand((struct record *)&step->record, j) + apart - lo * width;
+        }
 }
 
 static inline int schedule_is_elementwise(const struct record *r)
@@ -97,9 +96,10 @@ static inline int schedule_is_made_by(const struct step *s, unsigned j, const st
 
 /* Sees which steps from step i on, in a chain that ends before step `end`, are one pass. */
 void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end);
-/* Makes elements [lo, hi) of `step->passes` steps; `record`: their copies. */
-void schedule_pass(const struct step *step, struct record *record, uint8_t *segment, uint8_t *buffers, uint64_t lo,
-                   uint64_t hi);
+/* Makes elements [lo, hi) of the steps of a chain, every step in turn. `copy`: of the records of those with operands in
+ * buffers, in their places; null where the steps' own will do: for the first worker and lo = 0. */
+void schedule_stretch(const struct step *step, const struct record *copy, unsigned steps, uint8_t *segment, uint64_t lo,
+                      uint64_t hi, struct fast_scratch *scratch);
 
 /* Sees whether a group begins with the chain whose head is step i; answers the step behind the group, or the chain. */
 uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segment);

@@ -401,31 +401,33 @@ def _orders() -> Iterator[OperatorCase]:
 
 
 def _sequences() -> Iterator[OperatorCase]:
-    steps, size, hidden = 32, 128, 128
-    x = normal(steps, 1, size)
-
     def weights(*shape: int) -> Array:
         """Small: with large ones a recurrence doubles every difference at each step."""
         return normal(*shape) * np.float32(0.05)
 
-    yield case(
-        "LSTM 32x1x128",
-        "LSTM",
-        [x, weights(1, 4 * hidden, size), weights(1, 4 * hidden, hidden), weights(1, 8 * hidden)],
-        [1, 2, 3],
-        hidden_size=hidden,
-    )
-    yield case(
-        "GRU 32x1x128",
-        "GRU",
-        [x, weights(1, 3 * hidden, size), weights(1, 3 * hidden, hidden), weights(1, 6 * hidden)],
-        [1, 2, 3],
-        hidden_size=hidden,
-    )
-    yield case(
-        "RNN 32x1x128",
-        "RNN",
-        [x, weights(1, hidden, size), weights(1, hidden, hidden), weights(1, 2 * hidden)],
-        [1, 2, 3],
-        hidden_size=hidden,
-    )
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}
+    for operator, steps, hidden, directions in (
+        ("LSTM", 32, 128, 1),
+        ("GRU", 32, 128, 1),
+        ("RNN", 32, 128, 1),
+        ("LSTM", 20, 8, 1),
+        ("LSTM", 50, 32, 1),
+        ("LSTM", 10, 64, 2),
+        ("GRU", 50, 16, 1),
+        ("GRU", 20, 64, 2),
+        ("RNN", 50, 32, 1),
+    ):
+        rows = gates[operator] * hidden
+        yield case(
+            f"{operator} {steps}x1x{hidden}" + (" both ways" if directions == 2 else ""),
+            operator,
+            [
+                normal(steps, 1, hidden),
+                weights(directions, rows, hidden),
+                weights(directions, rows, hidden),
+                weights(directions, 2 * rows),
+            ],
+            [1, 2, 3],
+            hidden_size=hidden,
+            direction="bidirectional" if directions == 2 else "forward",
+        )
