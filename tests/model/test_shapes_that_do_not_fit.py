@@ -63,6 +63,9 @@ CASES: dict[str, tuple[str, list[Array | None], dict[str, Any], tuple[int, ...]]
     "points of three dimensions": ("GridSample", [ones(1, 3, 4, 3)], {}, X),
     "grids for another batch": ("GridSample", [ones(2, 3, 4, 2)], {}, X),
     "matrices for another batch": ("AffineGrid", [whole(2, 1, 2, 2)], {}, (1, 2, 3)),
+    "moves of another result": ("DeformConv", [KERNELS, ones(1, 2, 2, 2)], {}, X),
+    "a bias of moved taps": ("DeformConv", [KERNELS, ones(1, 2, 3, 4), ones(1)], {}, X),
+    "an update of one head": ("TensorScatter", [ones(1, 1, 1, 4)], {}, X),
     "classes of fewer scores": ("NegativeLogLikelihoodLoss", [whole(0, 1)], {}, (3, 4)),
     "one weight for all classes": ("SoftmaxCrossEntropyLoss", [whole(0, 1, 2), ones(1)], {}, (3, 4)),
 }
@@ -76,4 +79,4 @@ def test_a_model_of_parts_that_do_not_fit_is_refused(name: str) -> None:
     constants = ["" if value is None else graph.constant(value) for value in others]
     y = graph.node(op_type, "x", *constants, **attributes)
     with pytest.raises(UnsupportedOp):
-        compile_model(graph.model([y], opset=23))
+        compile_model(graph.model([y], opset=24))

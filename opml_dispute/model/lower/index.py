@@ -110,6 +110,9 @@ def tensor_scatter(
     along = g.axis(x, axis)
     if mode not in ("linear", "circular") or along == 0:
         raise Refuse(f"mode {mode!r} along axis {axis}; expected 'linear' or 'circular', and not the batch")
+    others = [shape[:along] + shape[along + 1 :] for shape in (x.shape, update.shape)]
+    if others[0] != others[1] or update.shape[along] > x.shape[along]:
+        raise Refuse(f"an update {list(update.shape)} of {list(x.shape)} along axis {axis}")
     batch, length = x.shape[0], update.shape[along]
     start = g.filled((batch,), 0, DType.I64) if at is None else g.cast(at, DType.I64)
     index = g.add(start.with_axis(1), g.arange(length).with_axis(0))

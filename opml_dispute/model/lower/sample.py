@@ -17,6 +17,7 @@ import numpy as np
 
 from opml_dispute.model.builder import MOST_COMPUTED, Builder
 from opml_dispute.model.emitter import Places
+from opml_dispute.model.lower.convolution import conv_windows
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import Binary, DType, Unary
 from opml_dispute.model.refusals import Refuse
@@ -335,8 +336,14 @@ def deform_conv(
     """A convolution whose taps are moved by `offset`[N][groups * taps * 2][out] and weighed by `mask`."""
     if x.rank != 4:
         raise Refuse(f"input {list(x.shape)}; expected two spatial dimensions")
+    windows = conv_windows(
+        x, w, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
+    )
     n, c, m = x.shape[0], x.shape[1], w.shape[0]
-    kernel, out = w.shape[2:], offset.shape[2:]
+    kernel, out = w.shape[2:], windows.out
+    if offset.shape[2:] != out or (bias is not None and bias.shape != (m,)):
+        given = "" if bias is None else f" and bias {list(bias.shape)}"
+        raise Refuse(f"moves {list(offset.shape)}{given} for the result {[n, m, *out]}")
     strides, dilations, pads = strides or (1, 1), dilations or (1, 1), pads or (0, 0, 0, 0)
     taps, points = prod(kernel), prod(out)
     rows, inner = n * offset_group, taps * points

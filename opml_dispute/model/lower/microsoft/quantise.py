@@ -39,7 +39,14 @@ def _number(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None) -> 
 
 
 def _scalar(g: Builder, x: Tensor) -> Tensor:
-    return g.reshape(x, ()) if x.size == 1 else x
+    if x.size != 1:
+        raise Refuse(f"a scale or zero point of shape {list(x.shape)}; expected one number")
+    return g.reshape(x, ())
+
+
+def _of_columns(g: Builder, scale: Tensor) -> Tensor:
+    """One scale for all, or one for each column of a product."""
+    return g.reshape(scale, ()) if scale.size == 1 else scale
 
 
 def _integer(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType) -> Tensor:
@@ -207,7 +214,7 @@ def scaled_product(
     product = g.cast(matmul_integer(g, a, b, a_zero, b_zero), DType.F32)
     if a_scale.size > 1 and a_scale.rank == 1:
         a_scale = a_scale.with_axis(1)
-    return g.mul(product, g.mul(_scalar(g, a_scale), _scalar(g, b_scale)))
+    return g.mul(product, g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale)))
 
 
 @lowers("MatMulIntegerToFloat", domain=MICROSOFT, in_f32=True, like=2)
@@ -257,7 +264,7 @@ def qgemm(
     b = b.transposed((1, 0)) if transB else b
     product = matmul_integer(g, a, b, a_zero, b_zero)
     product = product if c is None else g.add(product, c)
-    scale = g.mul(g.mul(_scalar(g, a_scale), _scalar(g, b_scale)), float(np.float32(alpha)))
+    scale = g.mul(g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale)), float(np.float32(alpha)))
     y = g.mul(g.cast(product, DType.F32), scale)
     if y_scale is None:
         return y
