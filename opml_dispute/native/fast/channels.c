@@ -33,26 +33,30 @@ struct channel_tile {
 INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned nv, enum reading reading)
 {
     vec sum[TILE_POSITIONS][2];
-    const float *panel = t->panel, *x = t->x, *second = t->x + t->second, *next = t->next;
+    const float *panel = t->panel, *x = t->x, *second = t->x + t->second;
+    /* Where nothing is to be fetched, what is read now is: no step of a term has to ask. */
+    const float *next = t->next ? t->next : x;
+    const i64 *terms = t->terms, *next_terms = t->next ? t->next_terms : terms;
     i64 ahead = t->ahead ? t->ahead - panel : 0;
+    u64 depth = t->depth;
     unsigned run = reading == TWO_RUNS ? positions / 2 : positions;
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < positions; i++)
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             sum[i][v] = t->first ? (vec){0} : *(const vec *)(t->sums + i * TILE_N + v * LANES);
-    for (u64 k = 0; k < t->depth; k++, panel += TILE_N) {
+#pragma clang loop unroll_count(2)
+    for (u64 k = 0; k < depth; k++, panel += TILE_N) {
         vec weights[2];
-        i64 term = reading == PACKED ? (i64)k * PITCH : t->terms[k];
+        i64 term = reading == PACKED ? (i64)k * PITCH : terms[k];
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             weights[v] = *(const vec *)(panel + v * LANES);
-        if (ahead)
 #pragma clang loop unroll(full)
-            for (unsigned v = 0; v < nv; v++)
-                __builtin_prefetch(panel + ahead + v * LANES, 0, 2);
-        if (reading != PACKED && next)
-            __builtin_prefetch(next + t->next_terms[k]);
+        for (unsigned v = 0; v < nv; v++)
+            __builtin_prefetch(panel + ahead + v * LANES, 0, 2);
+        if (reading != PACKED)
+            __builtin_prefetch(next + next_terms[k]);
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < positions; i++) {
             const float *at = i < run ? x + term + i : second + term + (i - run);

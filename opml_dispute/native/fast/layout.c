@@ -129,9 +129,8 @@ static void lay_out_row(void *self, i64 from, i64 to)
             for (; at < in.end; at += LANES, x += LANES)
                 *(vec *)(part + at) = *(const vec *)x;
         } else if (stride == 2) {
-            /* The last of the 2 LANES floats read is not needed, and need not be in the input. */
-            for (; at + LANES < in.end; at += LANES, x += 2 * LANES)
-                *(vec *)(part + at) = every_second(x);
+            copy_second(part + at, x, (u64)(in.end - at));
+            at = in.end;
         }
         for (; at < in.end; at++, x += stride)
             part[at] = *x;

@@ -28,10 +28,9 @@ INLINE vec relu_vec(vec x)
     return (vec)(~negative & (veci)x);
 }
 
-/* from[0], from[2], from[4] ... of the 2 LANES floats from there on. */
-INLINE vec every_second(const float *from)
+/* Lanes 0, 2, 4 ... of two vectors. */
+INLINE vec even_lanes(vec low, vec high)
 {
-    vec low = *(const vec *)from, high = *(const vec *)(from + LANES);
 #if LANES == 16
     return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
 #elif LANES == 8
@@ -40,6 +39,9 @@ INLINE vec every_second(const float *from)
     return __builtin_shufflevector(low, high, 0, 2, 4, 6);
 #endif
 }
+
+/* from[0], from[2], from[4] ... of the 2 LANES floats from there on. */
+INLINE vec every_second(const float *from) { return even_lanes(*(const vec *)from, *(const vec *)(from + LANES)); }
 
 /* n floats; rows of outputs are often shorter than a vector. */
 INLINE void copy_run(float *out, const float *from, u64 n)
@@ -107,13 +109,20 @@ INLINE void store_lanes(float *to, vec x, unsigned first, unsigned end)
 #endif
 }
 
-/* from[0], from[2] ... from[2 (n - 1)]. */
+/* from[0], from[2] ... from[2 (n - 1)]; nothing behind that is read. */
 INLINE void copy_second(float *out, const float *from, u64 n)
 {
     for (; n > LANES; n -= LANES, out += LANES, from += 2 * LANES)
         *(vec *)out = every_second(from);
+#if LANES == 16
+    i64 rest = 2 * (i64)n - 1;
+    if (n)
+        store_some(out, even_lanes(load_some(from, rest), load_some(from + LANES, rest > LANES ? rest - LANES : 0)),
+                   (i64)n);
+#else
     for (u64 i = 0; i < n; i++)
         out[i] = from[2 * i];
+#endif
 }
 
 /* Turns LANES rows of LANES floats into columns, in registers: at each step pairs of rows that lie `apart` rows from one
