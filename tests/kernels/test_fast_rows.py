@@ -126,3 +126,30 @@ def test_every_kind_of_positive_base(bench: Bench) -> None:
         _, plain = bench.run(case, PLAIN)
         _, fast = bench.run(case, FAST)
         assert same_bits(plain, fast), exponent
+
+
+@pytest.mark.parametrize("k_step", [0, 1])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_whose_columns_are_all_one(bench: Bench, k_step: int, transposed: bool) -> None:
+    """One column for all, or one number, by any number of rows; each column has its bias, or a row, or all."""
+    for seed in range(24):
+        rng = np.random.default_rng([seed, k_step, transposed])
+        m, n, k = int(rng.choice([1, 2, 7, 8, 19])), int(rng.choice([63, 64, 100, 257])), int(rng.integers(2, 400))
+        make = Maker(rng, awkward=False)
+        a, b, bias = (make.put(values(rng, DType.F32, size, awkward=seed % 3 == 0)) for size in (m * k, k, m * n))
+        bias_m, bias_n = [(0, 0), (0, 1), (1, 0), (n, 1)][seed % 4]
+        operands = 2 + seed % 2
+        sizes, rows = [1, m, n], [[0, n, 1], [0, k, 0], [0, 0, 0], [0, bias_m, bias_n]]
+        inputs, steps = (a, b), (1, k_step)
+        if transposed:
+            sizes, rows = [1, n, m], [[0, 1, n], [0, 0, 0], [0, 0, k], [0, bias_n, bias_m]]
+            inputs, steps = (b, a), (k_step, 1)
+        record = Record(
+            *(Opcode.CONTRACT, DType.F32, ARENA.offset, (*inputs, bias)[:operands], (DType.F32,) * operands, 3, 0, 0),
+            *(words(k, *steps), strided_body(sizes, rows[: operands + 1])),
+        )
+        case = make.case(record, m * n)
+        status, plain = bench.run(case, PLAIN)
+        assert status == 0, record
+        _, fast = bench.run(case, FAST)
+        assert same_bits(plain, fast), f"seed {seed}: {record}"

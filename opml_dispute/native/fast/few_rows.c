@@ -262,6 +262,37 @@ static void rows_times_panels(const struct gemm *g)
         finish_row(g, m);
 }
 
+/* The sums of a few rows with one column, put down for all columns. */
+INLINE void spread_rows(const struct gemm *g, size_t first, unsigned rows)
+{
+    const struct matrix *b = g->b;
+    const float *a = g->a + (ptrdiff_t)first * g->a_m, *column = b->at;
+    float sum[ROWS_AT_ONCE] = {0};
+    for (size_t k = 0; k < g->K; k++, a += g->a_k, column += b->k)
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < rows; i++)
+            sum[i] = fma32(a[(ptrdiff_t)i * g->a_m], *column, sum[i]);
+    for (unsigned i = 0; i < rows; i++) {
+        float *out = g->out + (ptrdiff_t)(first + i) * g->o_m;
+        for (size_t n = 0; n < g->N; n++)
+            out[n] = sum[i];
+        finish_row(g, first + i);
+    }
+}
+
+int equal_columns(const struct gemm *g)
+{
+    const struct matrix *b = g->b;
+    if (g->panels || b->n || g->N < WORTH_SPREADING)
+        return 0;
+    size_t m = 0;
+    for (; m + ROWS_AT_ONCE <= g->M; m += ROWS_AT_ONCE)
+        spread_rows(g, m, ROWS_AT_ONCE);
+    for (; m < g->M; m++)
+        spread_rows(g, m, 1);
+    return 1;
+}
+
 int few_rows(const struct gemm *g)
 {
     const struct matrix *b = g->b;

@@ -319,7 +319,7 @@ static void run_rows(const struct block *block)
 
 int gemm(const struct gemm *g, struct fast_scratch *s)
 {
-    if (g->M <= FEW_ROWS && g->pack == pack_matrix && few_rows(g))
+    if (g->pack == pack_matrix && (equal_columns(g) || (g->M <= FEW_ROWS && few_rows(g))))
         return 1;
     int has_long_rows = g->N >= LONG_ROW && g->pack == pack_matrix && ((const struct matrix *)g->b)->n == 1;
     if (has_long_rows && g->M <= SEVERAL_ROWS)

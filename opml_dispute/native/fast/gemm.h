@@ -69,6 +69,10 @@ void pack_rows(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size_t d
 void pack_panels(const struct matrix *m, size_t K, size_t N, float *to);
 /* few_rows.c. At most FEW_ROWS rows times a `struct matrix`; 0 if its elements lie side by side in neither direction. */
 int few_rows(const struct gemm *g);
+/* So many columns that are one, because a factor is the same for all of them, are summed once. */
+#define WORTH_SPREADING 64
+/* few_rows.c. The product with a `struct matrix` of such columns; 0 if it has none. */
+int equal_columns(const struct gemm *g);
 /* few_rows.c. At most SEVERAL_ROWS rows times a `struct matrix` whose columns lie side by side; 0 if there is no memory. */
 int several_rows(const struct gemm *g, struct fast_scratch *s);
 
