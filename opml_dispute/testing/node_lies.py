@@ -33,6 +33,9 @@ ESCAPES: Final = "\x1b[31mred\x1b]0;title\x07 \u202eback \r\n\x9b2J"
 WORDS_OF_A_CALL: Final = 24
 """Words of a contract's answer that are lied about, from the first on."""
 
+HUGE: Final = "long " * 200_000
+"""A text of a million characters, a whole number of words of 32."""
+
 _ENDLESS: Final = 3_000
 """Items of a list, or words of bytes, that has more of them than anything real."""
 
@@ -76,6 +79,7 @@ def _word(change: Callable[[int, str], int]) -> Callable[[Any, str], Any]:
 ANYTHING: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "null": _always(None),
     "text": _always(ESCAPES),
+    "huge text": _always(HUGE),
     "fraction": _always(1.5),
     "negative number": _always(-1),
     "true": _always(True),
@@ -87,6 +91,10 @@ ANYTHING: Final[Mapping[str, Callable[[Any, str], Any]]] = {
 
 QUANTITIES: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "no digits": _always("0x"),
+    "leading zeros": lambda value, another: "0x" + value[2:].rjust(64, "0"),
+    "capital X": lambda value, another: "0X" + value[2:],
+    "decimal": lambda value, another: str(int(value, 16)),
+    "a number": lambda value, another: int(value, 16),
     "zero": _always("0x0"),
     "one more": _plus(1),
     "one less": _plus(-1),
@@ -104,6 +112,7 @@ BYTES: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "no bytes": _always("0x"),
     "one byte": _always("0x00"),
     "odd digits": lambda value, another: value[:-1],
+    "capital digits": lambda value, another: "0X" + value[2:].upper(),
     "half": lambda value, another: value[: 2 + (len(value) - 2) // 4 * 2],
     "twice": lambda value, another: value + value[2:],
     "zeros": lambda value, another: "0x" + "0" * (len(value) - 2),
@@ -137,6 +146,11 @@ LISTS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "without end": lambda value, another: (value or [None]) * _ENDLESS,
 }
 
+OBJECTS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    "with a huge field": lambda value, another: value | {"extra": HUGE},
+    "fields of null": lambda value, another: dict.fromkeys(value),
+}
+
 REPLIES: Final[Mapping[str, Reply]] = {
     "no result": {},
     "null error": {"error": None},
@@ -154,6 +168,14 @@ REPLIES: Final[Mapping[str, Reply]] = {
             "data": "0x08c379a0" + f"{32:064x}{len(ESCAPES.encode()):064x}" + ESCAPES.encode().hex().ljust(64, "0"),
         }
     },
+    "reverted with a huge text": {
+        "error": {
+            "code": 3,
+            "message": "execution reverted",
+            "data": "0x08c379a0" + f"{32:064x}{len(HUGE):064x}" + HUGE.encode().hex(),
+        }
+    },
+    "huge error": {"error": {"code": -32000, "message": HUGE}},
     "no funds": {"error": {"code": -32000, "message": "insufficient funds for gas * price + value"}},
     "nonce too low": {"error": {"code": -32003, "message": "nonce too low"}},
     "already known": {"error": {"code": -32000, "message": "already known"}},
@@ -166,7 +188,7 @@ REPLIES: Final[Mapping[str, Reply]] = {
 DONE_ALREADY: Final = ("ClaimAlreadyExists", "DuplicateStep", "ClaimAlreadyResolved", "GameNotInProgress", "NoBond")
 """Errors of contracts that say that nothing is left to do."""
 
-KINDS: Final = {**ANYTHING, **QUANTITIES, **BYTES, **WORDS, **LISTS}
+KINDS: Final = {**ANYTHING, **QUANTITIES, **BYTES, **WORDS, **LISTS, **OBJECTS}
 
 MISSING: Final = "missing"
 """A field that is left out."""
@@ -214,6 +236,8 @@ def lies_at(question: str, place: Place, value: Any) -> Iterator[Lie]:
         kinds += ANYTHING
         if isinstance(value, list):
             kinds += LISTS
+        if isinstance(value, dict):
+            kinds += OBJECTS
         if isinstance(value, str) and re.fullmatch("0x[0-9a-f]{1,16}", value):
             kinds += QUANTITIES
         elif isinstance(value, str) and value.startswith("0x"):
