@@ -5,7 +5,7 @@ pragma solidity ^0.8.30;
 /// @dev Source: docs/segment.md, "State roots".
 type StateRoot is bytes32;
 
-using {raw, isZero, equals as ==, differs as !=} for StateRoot global;
+using {raw, isZero, equals as ==} for StateRoot global;
 
 /// @notice The 32 bytes.
 function raw(StateRoot root) pure returns (bytes32) {
@@ -19,8 +19,4 @@ function isZero(StateRoot root) pure returns (bool) {
 
 function equals(StateRoot root, StateRoot other) pure returns (bool) {
     return StateRoot.unwrap(root) == StateRoot.unwrap(other);
-}
-
-function differs(StateRoot root, StateRoot other) pure returns (bool) {
-    return StateRoot.unwrap(root) != StateRoot.unwrap(other);
 }

@@ -35,7 +35,10 @@ contract ForfeitTest is GameFixture {
 
     /// @dev A game type that keeps this part, and a game of it.
     function deployWith(uint16 bps, Claim rootClaim) internal {
-        BondTerms memory chosen = publishedTerms(bps);
+        deployWith(publishedTerms(bps), rootClaim);
+    }
+
+    function deployWith(BondTerms memory chosen, Claim rootClaim) internal {
         chosen.forfeitedTo = address(treasury);
         implementation = new FaultDisputeGame(limits(), chosen);
         vm.prank(OWNER);
@@ -60,6 +63,18 @@ contract ForfeitTest is GameFixture {
         vm.assertEq(game.normalModeCredit(CHALLENGER), answer + 0.06 ether);
         vm.assertEq(game.normalModeCredit(address(treasury)), 0.02 ether);
         vm.assertEq(game.normalModeCredit(PROPOSER), 0);
+    }
+
+    function test_settle_keepsOneWei() public {
+        BondTerms memory chosen = publishedTerms(2_500);
+        (chosen.assumedBaseFee, chosen.gasAtRoot, chosen.gasAtMaxDepth) = (1, 4, 4);
+        deployWith(chosen, lie(1));
+        moveAs(CHALLENGER, 0, lie(2), true);
+        moveAs(PROPOSER, 1, lie(3), true);
+        skip(CLOCK);
+        resolveAll();
+        vm.assertEq(game.totalForfeited(), 1);
+        vm.assertEq(game.normalModeCredit(address(treasury)), 1);
     }
 
     /// @notice A leaf that falls by a step pays too.

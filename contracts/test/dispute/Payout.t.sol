@@ -184,6 +184,7 @@ contract PayoutTest is GameFixture {
         skip(WETH_DELAY);
         game.claimCredit(CHALLENGER);
         vm.assertEq(CHALLENGER.balance, before + claimAt(1).bond + claimAt(2).bond);
+        vm.assertEq(game.credit(CHALLENGER), 0);
     }
 
     /// @notice Who has nothing can announce it, but not take it.
@@ -280,6 +281,13 @@ contract PayoutTest is GameFixture {
         game.claimCredit(CHALLENGER);
         vm.assertEq(CHALLENGER.balance, before + INIT_BOND);
         vm.assertEq(weth.balanceOf(address(game)), 0);
+    }
+
+    function test_depositBonds_ofNothingAsksNothing() public {
+        game.depositBonds();
+        vm.recordLogs();
+        game.depositBonds();
+        vm.assertEq(vm.getRecordedLogs().length, 0);
     }
 
     /// @notice The vault's owner can hold the bonds of a game that ended wrongly, during the whole delay before any is paid.

@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {GameFixture} from "./helpers/GameFixture.sol";
 import "../../src/dispute/Errors.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
-import {Position} from "../../src/dispute/Position.sol";
+import {NO_POSITION, Position} from "../../src/dispute/Position.sol";
 import {GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
@@ -253,6 +253,19 @@ contract ResolutionTest is GameFixture {
         vm.assertEq(claimAt(1).counteredBy, BOB);
         vm.expectRevert(ClaimAlreadyResolved.selector);
         game.resolveClaim(1, 512);
+    }
+
+    /// @notice Of a claim that is not there, however far away, all is nought; as of one that is not being resolved.
+    function test_views_ofNothingResolved() public {
+        attack(0, lie(1));
+        vm.assertEq(game.getNumToResolve(0), 1);
+        uint256[3] memory places = [1, game.claimDataLen(), type(uint256).max];
+        for (uint256 i = 0; i < places.length; ++i) {
+            (bool started, uint32 cursor, uint128 leftmost, address by) = checkpoint(places[i]);
+            vm.assertEq(abi.encode(started, cursor, leftmost, by), abi.encode(false, 0, NO_POSITION.raw(), address(0)));
+            vm.assertEq(game.getNumToResolve(places[i]), 0);
+            vm.assertFalse(game.resolvedSubgames(places[i]));
+        }
     }
 
     /// @notice However it is cut into pages, the same claim wins.
