@@ -7,6 +7,8 @@ hold numbers next to where a type ends.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,39 @@ def test_powers_of_any_number(bench: Bench, columns: int) -> None:
             body=strides,
         )
         agree(bench, make.case(record, count))
+
+
+def view(rng: Rng, dims: list[int]) -> tuple[list[int], int]:
+    """Strides of a view of these dimensions: axes in any order, repeated, or with gaps; and the elements it spans."""
+    strides, span = [0] * len(dims), 1
+    for axis in rng.permutation(len(dims)).tolist():
+        if rng.random() < 0.8:
+            strides[axis] = span
+            span += span * (dims[axis] - 1) + int(rng.integers(0, 3))
+    return strides, span
+
+
+@pytest.mark.parametrize("function", [Unary.EXP, Unary.TANH, Unary.SIN, Unary.LOG, Binary.POW], ids=lambda f: f.name)
+def test_functions_of_views(bench: Bench, function: Unary | Binary) -> None:
+    """Operands that lie apart and rows of all lengths, several of which are computed together."""
+    count = 1 + isinstance(function, Binary)
+    opcode = Opcode.UNARY if isinstance(function, Unary) else Opcode.BINARY
+    for seed in range(40):
+        rng = np.random.default_rng([function, seed])
+        make = Maker(rng, awkward=True)
+        dims = [int(rng.integers(1, 40)), int(rng.integers(1, 9)), int(rng.choice([1, 3, 7, 63, 64, 65, 1025, 2100]))]
+        width = dims[2] + int(rng.choice([0, 0, 2]))
+        strides, inputs = [[dims[1] * width, width, 1]], []
+        for _ in range(count):
+            of, span = view(rng, dims)
+            strides.append(of)
+            inputs.append(make.put(numbers(rng, span)))
+        record = Record(
+            *(opcode, DType.F32, ARENA.offset, tuple(inputs), (DType.F32,) * count, 3),
+            imm=words(function),
+            body=strided_body(dims, strides),
+        )
+        agree(bench, make.case(record, prod(dims)))
 
 
 BRAIN_FUNCTIONS = (Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV, Binary.MIN, Binary.MAX, Binary.EQ)

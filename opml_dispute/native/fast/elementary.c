@@ -5,6 +5,7 @@
  * Only sin, cos and tan keep a branch, for stretches in which an argument is so large that it needs integers. */
 #include "kernels/elementary.h"
 #include "exponential.h"
+#include "rows.h"
 #include "kernels/walk.h"
 
 #if LANES
@@ -148,8 +149,6 @@ FLAT_ROW(asinh, asinh_flat)
 FLAT_ROW(acosh, acosh_flat)
 FLAT_ROW(atanh, atanh_flat)
 
-/* Numbers of a row that are looked at, and then computed, together. */
-#define LOOK 1024
 /* From here on reduce_quadrant needs integers. */
 #define LARGE 32768.0f
 
@@ -214,6 +213,27 @@ static unary_row *const rows[] = {
     [UN_TAN] = tan_row,
 };
 
+/* Operands that lie apart or in short rows. */
+static void unary_of_copies(unary_row *row, struct walk *w)
+{
+    f32 x[LOOK], *o = NULL;
+    u64 held = 0;
+    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 2))
+        for (u64 at = 0, now; at < n; at += now) {
+            f32 *next = (f32 *)w->at[0] + at;
+            if (held == LOOK || (held && next != o + held)) {
+                row(o, x, held);
+                held = 0;
+            }
+            o = held ? o : next;
+            now = n - at < LOOK - held ? n - at : LOOK - held;
+            copy_apart(x + held, w->at[1] + (i64)at * w->step[1], w->step[1], now);
+            held += now;
+        }
+    if (held)
+        row(o, x, held);
+}
+
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     u64 function = r->imm[0];
@@ -222,10 +242,13 @@ int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi)
     struct walk w;
     struct walk_operand operand[2] = {walk_out(segment, r), walk_in(segment, r, 0)};
     walk_begin(&w, operand, 2, r->dim, r->rank, lo, hi);
-    if (w.step[0] != 4 || w.step[1] != 4)
+    if (w.step[0] != 4)
         return 0;
-    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 2))
-        rows[function]((f32 *)w.at[0], (const f32 *)w.at[1], n);
+    if (lies_in_rows(&w, 1))
+        for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 2))
+            rows[function]((f32 *)w.at[0], (const f32 *)w.at[1], n);
+    else
+        unary_of_copies(rows[function], &w);
     return 1;
 }
 

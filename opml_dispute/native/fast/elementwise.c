@@ -2,9 +2,7 @@
 #include "kernels/elementary.h"
 #include "kernels/walk.h"
 #include "divide.h"
-
-/* Elements looked at before they are computed, together: a cache's worth. */
-#define LOOK 1024
+#include "rows.h"
 
 /* x^y of positive finite numbers: what pow32 leaves to pow_positive, without a branch on the way. */
 static __attribute__((flatten)) void pow_row(float *restrict o, const float *restrict x, const float *restrict y,
@@ -174,6 +172,51 @@ static int brain_rows(struct walk *w, u64 function)
     return 1;
 }
 
+/* At most LOOK powers; `step` is 1, or 0 for one exponent. */
+static void pow_part(float *restrict o, const float *x, const float *y, u64 step, u64 n)
+{
+    if (all_positive(x, n) && all_finite(y, step ? n : 1))
+        pow_row(o, x, y, step, n);
+    else
+        any_pow_row(o, x, y, step, n);
+}
+
+static void powers_of_rows(struct walk *w)
+{
+    u64 step = (u64)w->step[2] / 4;
+    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 3))
+        for (u64 at = 0; at < n; at += LOOK)
+            pow_part((float *)w->at[0] + at, (const float *)w->at[1] + at, (const float *)w->at[2] + at * step, step,
+                     n - at < LOOK ? n - at : LOOK);
+}
+
+/* Of operands that lie apart or in short rows. */
+static void powers_of_copies(struct walk *w)
+{
+    float x[LOOK], y[LOOK], *o = NULL;
+    const u8 *exponent = NULL; /* of all that are held, if a row has one */
+    u64 held = 0, step = w->step[2] != 0;
+    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 3))
+        for (u64 at = 0, now; at < n; at += now) {
+            float *next = (float *)w->at[0] + at;
+            if (held == LOOK || (held && (next != o + held || (!step && w->at[2] != exponent)))) {
+                pow_part(o, x, y, step, held);
+                held = 0;
+            }
+            if (!held) {
+                o = next;
+                exponent = w->at[2];
+                copy_apart(y, exponent, 0, !step);
+            }
+            now = n - at < LOOK - held ? n - at : LOOK - held;
+            copy_apart(x + held, w->at[1] + (i64)at * w->step[1], w->step[1], now);
+            copy_apart(y + held, w->at[2] + (i64)at * w->step[2], w->step[2], step ? now : 0);
+            held += now;
+        }
+    if (held)
+        pow_part(o, x, y, step, held);
+}
+
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     u32 is_brain = r->dtype_in[0] == DT_BF16 && r->dtype_out == DT_BF16;
@@ -186,19 +229,11 @@ int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
         return brain_rows(&w, r->imm[0]);
     if (r->imm[0] == BIN_DIV)
         return divide_rows(&w);
-    if (w.step[0] != 4 || w.step[1] != 4 || (w.step[2] != 4 && w.step[2] != 0))
+    if (w.step[0] != 4)
         return 0;
-    u64 step = (u64)w.step[2] / 4;
-    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3)) {
-        float *o = (float *)w.at[0];
-        const float *x = (const float *)w.at[1], *y = (const float *)w.at[2];
-        for (u64 at = 0; at < n; at += LOOK) {
-            u64 now = n - at < LOOK ? n - at : LOOK;
-            if (all_positive(x + at, now) && all_finite(y + at * step, step ? now : 1))
-                pow_row(o + at, x + at, y + at * step, step, now);
-            else
-                any_pow_row(o + at, x + at, y + at * step, step, now);
-        }
-    }
+    if (lies_in_rows(&w, 1) && (w.step[2] == 4 || w.step[2] == 0))
+        powers_of_rows(&w);
+    else
+        powers_of_copies(&w);
     return 1;
 }

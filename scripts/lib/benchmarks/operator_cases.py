@@ -335,6 +335,11 @@ def _elementwise() -> Iterator[OperatorCase]:
         yield case(f"{op} 1M", op, [np.abs(x) if op in ("Sqrt", "Log") else x])
     for op in ("Gelu", "HardSwish", "LeakyRelu", "Elu", "Selu", "Mish", "HardSigmoid", "Softsign"):
         yield case(f"{op} 256k", op, [normal(512, 512)])
+    turned = helper.make_node("Transpose", ["x0"], ["turned"], perm=[1, 0])
+    for op in ("Pow", "Exp"):
+        names = ["turned", "x1"] if op == "Pow" else ["turned"]
+        inputs = [np.abs(normal(512, 300)), np.array(1.7, np.float32)]
+        yield _case(f"{op} of a transposed 300x512", [turned, helper.make_node(op, names, ["y0"])], inputs, [1], 1)
     yield case("Atan 256k", "Atan", [normal(512, 512)])
     yield case("Clip 1M", "Clip", [x, np.array(-1, np.float32), np.array(1, np.float32)], [1, 2])
     yield case("PRelu 64x56x56", "PRelu", [normal(1, 64, 56, 56), normal(64, 1, 1)], [1])
