@@ -49,6 +49,9 @@ server.listen(process.argv[2]);
 """
 _CLIENT: Final = """#!{python} -ISs
 import os, socket, sys
+if sys.argv[1:] == ["--version"]:
+    print({version!r}, end="")
+    sys.exit()
 if "--standard-json" not in sys.argv:
     os.execv({solc!r}, [{solc!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as connection:
@@ -74,7 +77,11 @@ class WarmSolc:
         self.path = self._solc
         if self._module.is_dir():
             self.path = folder / "solc"
-            client = _CLIENT.format(python=sys.executable, solc=str(self._solc), address=str(self._address))
+            # Forge asks for it before each run, and the compiler takes a second to tell.
+            asked = subprocess.run([str(self._solc), "--version"], capture_output=True, text=True, check=True)
+            client = _CLIENT.format(
+                python=sys.executable, solc=str(self._solc), address=str(self._address), version=asked.stdout
+            )
             self.path.write_text(client)
             self.path.chmod(0o755)
 
