@@ -266,6 +266,8 @@ contract BatchesTest is OracleFixture {
         oracle.finalizeItems(single, game, one(output));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.WrongKindOfRequest.selector, id, ITEMS));
         oracle.finalize(id, game, output.output, output.arenaRoot);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.WrongKindOfRequest.selector, id, ITEMS));
+        oracle.finalRoot(id, output.output, output.arenaRoot);
 
         output.item = ITEMS;
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.UnknownItem.selector, ITEMS, ITEMS));

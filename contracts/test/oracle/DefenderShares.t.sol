@@ -152,6 +152,13 @@ contract DefenderSharesTest is OracleFixture {
         vm.assertEq(shares.pay(game, DEFENDER, listOf(1)), fee * 2 / 10);
     }
 
+    function test_theSmallestPartIsShared() public {
+        RequestId id = askWith(FEE, 1);
+        FaultDisputeGame game = defended(id);
+        deliver(id, game);
+        vm.assertEq(shares.shareOf(game), FEE / 10_000);
+    }
+
     /// @notice The account that proposed first pays the share of the game that delivers.
     function test_theFirstProposerPaysTheShareOfTheGameThatDelivers() public {
         RequestId id = askWith(FEE, BPS);

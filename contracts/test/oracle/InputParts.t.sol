@@ -92,6 +92,25 @@ contract InputPartsTest is Test {
         parts.addPart(SALT, 2, first, false);
     }
 
+    /// @notice 2^20 parts fill the section; there is no place for another.
+    function test_addPart_noMoreThanTheSectionHolds() public {
+        bytes memory last = randomBytes(PART, 1);
+        bytes32 uploadId = parts.uploadIdOf(address(this), SALT);
+        bytes32 slot = keccak256(abi.encode(uploadId, 0)); // of the upload, which begins with the number of its parts
+        vm.store(address(parts), slot, bytes32(uint256(2 ** 20)));
+        vm.assertEq(parts.uploads(uploadId).partCount, 2 ** 20);
+        vm.expectRevert(IInputParts.InputTooLarge.selector);
+        parts.addPart(SALT, 2 ** 20, last, true);
+
+        vm.store(address(parts), slot, bytes32(uint256(2 ** 20 - 1)));
+        parts.addPart(SALT, 2 ** 20 - 1, last, true);
+        bytes32 root = this.partRoot(last);
+        for (uint256 level = 16; level < 36; ++level) {
+            root = SegmentTree.hashPair(bytes32(0), root); // no part before it was added here
+        }
+        vm.assertEq(parts.publications(InputRoot.wrap(root)).sizeBytes, 2 ** 36);
+    }
+
     function test_addPart_endsWithTheLastPart() public {
         bytes32 uploadId = publish(SALT, randomBytes(10, 1));
         vm.expectRevert(abi.encodeWithSelector(IInputParts.UploadComplete.selector, uploadId));
