@@ -111,6 +111,7 @@ contract ModelRegistryTest is OracleFixture {
         registerHeader(headerLeaves(7, 16, large + 1, 1));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ImageTooLarge.selector, large + 1, large));
         registerHeader(headerLeaves(7, 16, 1, large + 1));
+        registerHeader(headerLeaves(7, 16, large, large));
 
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.StepLimitOutOfRange.selector, 15, 16, 40));
         registerHeader(headerLeaves(7, 15, 1, 1));
@@ -125,6 +126,8 @@ contract ModelRegistryTest is OracleFixture {
         models.models(ModelId.wrap("no"));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.UnknownModel.selector, bytes32("no")));
         models.parameters(ModelId.wrap("no"));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.UnknownModel.selector, bytes32("no")));
+        models.batchDepths(ModelId.wrap("no"), 2);
     }
 
     function test_gameDepths_table() public view {
