@@ -21,7 +21,7 @@ _FOLDER: Final = "tests/agreement"
 AGREEMENT: Final = (
     f"{_FOLDER}/test_vectors.py::test_engine_and_contract_reproduce_the_vectors",
     *(f"{_FOLDER}/test_{name}.py" for name in ("preimage_oracle", "system_calls", "refusals", "made_up_states")),
-    *(f"{_FOLDER}/test_{name}.py" for name in ("programs", "whole_map", "floats", "tampering")),
+    *(f"{_FOLDER}/test_{name}.py" for name in ("instruction_words", "programs", "whole_map", "floats", "tampering")),
 )
 """The quick and telling ones first."""
 

@@ -162,7 +162,10 @@ CASES: Final[dict[str, tuple[Callable[[bool], Witness], str, str]]] = {
     "branch": (lambda ml: witness(ml, BEQ, next_pc=PC + 8), "MIPS64: branch in delay slot", "BranchInDelaySlot"),
     "jump": (lambda ml: witness(ml, J, next_pc=PC + 8), "MIPS64: jump in delay slot", "BranchInDelaySlot"),
     "jump to register": (lambda ml: witness(ml, JR, next_pc=PC + 8), "MIPS64: jump in delay slot", "BranchInDelaySlot"),
-    "division": (lambda ml: witness(ml, 0x0043001A), "MIPS64: division by zero", "DivisionByZero"),
+    "div": (lambda ml: witness(ml, 0x0043001A), "MIPS64: division by zero", "DivisionByZero"),
+    "divu": (lambda ml: witness(ml, 0x0043001B), "MIPS64: division by zero", "DivisionByZero"),
+    "ddiv": (lambda ml: witness(ml, 0x0043001E), "MIPS64: division by zero", "DivisionByZero"),
+    "ddivu": (lambda ml: witness(ml, 0x0043001F), "MIPS64: division by zero", "DivisionByZero"),
 }
 
 
