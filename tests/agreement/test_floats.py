@@ -58,6 +58,19 @@ def test_fused_operations_round_once_whatever_the_operands(operation: Operation)
     assert not refuted(operation, [(a, b, c) for a, b in pairs for c in (FEW[0], FEW[3], FEW[5], a, b ^ SIGN)])
 
 
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.arity == 3], ids=lambda each: each.name)
+def test_fused_operations_break_a_tie_by_what_is_far_below(operation: Operation) -> None:
+    """A product half way between two floats, and next to nothing, or nothing, beside it."""
+    factors = [0x47000800, 0x47001800]  # (1 + 2^-12) 2^15, (1 + 3 * 2^-12) 2^15
+    signed = [x ^ sign for x in factors for sign in (0, SIGN)]
+    rows = [
+        row
+        for a, b, c in itertools.product(signed, signed, (0, SIGN, 1, SIGN | 1))
+        for row in set(itertools.permutations((a, b, c)))
+    ]
+    assert not refuted(operation, rows)
+
+
 @pytest.mark.parametrize("funct", ON_BITS)
 def test_what_acts_on_bits_keeps_every_other_bit(funct: int) -> None:
     probe = FloatProbe(SINGLE | funct)

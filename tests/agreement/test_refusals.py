@@ -113,6 +113,12 @@ def cut_thread(made: Witness) -> None:
     del made.proof[200:]
 
 
+def cut_to_whole_words(made: Witness) -> None:
+    """Ends the proof of a load with its last whole word: no zeros that pad calldata follow."""
+    needed = THREAD_BYTES[made.ml] + 32 + 2 * MEMORY_PROOF_BYTES
+    del made.proof[needed // 32 * 32 :]
+
+
 CLOCK: Final = {2: 5222, 4: 0, 5: DATA}
 CASES: Final[dict[str, tuple[Callable[[bool], Witness], str, str]]] = {
     "exited flag": (damaged(LD, {2: DATA}, with_flag), "InvalidExitedValue", "ExitedFlagInvalid"),
@@ -140,6 +146,11 @@ CASES: Final[dict[str, tuple[Callable[[bool], Witness], str, str]]] = {
     ),
     "load's short proof": (
         damaged(LD, {2: DATA}, lambda made: made.end_proof_in(1)),
+        "MIPS64Memory: check that there is enough calldata",
+        "ProofTooShort",
+    ),
+    "load's proof without its last part of a word": (
+        damaged(LD, {2: DATA}, cut_to_whole_words),
         "MIPS64Memory: check that there is enough calldata",
         "ProofTooShort",
     ),
