@@ -175,9 +175,10 @@ def preflight(prospect: Prospect) -> Iterator[Check]:
     result."""
     measured: list[NodeMeasure] = []
     if prospect.game is not None:
-        going_on = Check("game", *_goes_on(prospect.game, prospect.system))
+        game = prospect.game
+        going_on = _checked("game", lambda: _goes_on(game, prospect.system))
         yield going_on
-        if going_on.verdict is Verdict.FAILS:
+        if going_on.verdict is Verdict.FAILS and not game.in_progress:
             return
     if prospect.system is not None:
         system = prospect.system
@@ -213,7 +214,7 @@ def _checked(name: str, find: Callable[[], tuple[Verdict, str, str]]) -> Check:
 
 
 def _goes_on(game: Game, system: System | None) -> Finding:
-    """Whether a move can still be made in the game. Errors of the node are raised."""
+    """Whether a move can still be made in the game."""
     if not game.in_progress:
         return fails(
             f"it is over: {STATUS_WORDS[game.status]}",

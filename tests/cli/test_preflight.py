@@ -13,7 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from opml_dispute.actors.exposure import line_wei
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.games import GameConstants
+from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
 from opml_dispute.engine.inference import Inference
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
@@ -75,6 +77,22 @@ def test_the_chain_is_checked_where_there_is_one(chain: Chain, prospect: Prospec
     found = verdicts(on(chain, prospect, chain.sender("proposer").address))
     assert {name for name, verdict in found.items() if verdict is Verdict.FAILS} == set()
     assert {"deployment", "clocks", "funds"} <= set(found)
+
+
+def test_what_a_check_cannot_make_out_is_its_result_and_hides_no_other(
+    cli: Cli, on_chain: Chain, key: Key, prospect: Prospect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first check as of the others."""
+    game = on_chain.system().games.read(Address(propose(cli, key, ask(cli, key))))
+    sound = replace(on(on_chain, prospect, on_chain.sender("proposer").address), game=game)
+
+    def contradict(self: Rpc) -> Head:
+        raise UnexpectedAnswer("the latest block has two times")
+
+    monkeypatch.setattr(Rpc, "head", contradict)
+    found = {check.name: check for check in preflight(sound)}
+    for name in ("game", "clocks"):
+        assert (found[name].verdict, found[name].found) == (Verdict.FAILS, "the latest block has two times")
 
 
 def test_an_account_that_cannot_pay_the_whole_game_fails(chain: Chain, prospect: Prospect) -> None:
