@@ -224,7 +224,8 @@ class RequestServer:
         case = self._context.cases.case(request_id)
         now_s = now.head.timestamp
         try:
-            intents = proposal_intents(system, request_id, root, case.node_count, proposer=own)
+            # Not waited for: games have clocks, and the next pass asks again.
+            intents = proposal_intents(system, request_id, root, case.node_count, proposer=own, patience_s=0)
         except ProposalExists:
             self._propose_at_s[request_id] = now_s + LOOK_AGAIN_S
             self._doubted.pop(request_id, None)

@@ -4,10 +4,12 @@ The transactions of one key on one chain, shared between the processes that use 
 `KeyLedger.lock` lets one process at a time choose a nonce and send under it. The journal behind `note`, `find` and
 `forget` keeps transactions that must not happen twice, such as a request with its fee: an entry is written before the
 transaction is sent and removed once its receipt was returned. If a process dies in between, the next one that wants the
-same transaction waits for the first instead of paying again. `launched` keeps the last transaction under each nonce, so
-that a later process which is blocked by it can resend it with a higher fee (`Launched`), and one whose own has a later
-nonce can give it to the node again after a reorganisation. Those that change the account's deposit for demanded bonds
-are kept for long: a node that hides a deposit is held against them (`own_deposit_wei`).
+same transaction waits for the first instead of paying again. `launched` keeps what was signed lately under each nonce,
+so that a later process which is blocked by it can resend it with a higher fee (`Launched`), and one whose own has a
+later nonce can give it to the node again after a reorganisation. Where a node counted too few transactions, different
+ones were signed under one nonce, and an older one may be the one that is mined: all are kept. Those that change the
+account's deposit for demanded bonds are kept for long: a node that hides a deposit is held against them
+(`own_deposit_wei`).
 
 Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,6 +42,8 @@ _KEPT_ABOVE: Final = 16
 """The nonces around the one that is sent, of which transactions are remembered."""
 _MOST_DEPOSITS: Final = 64
 """Transactions that change the account's deposit, which are remembered however many nonces ago they were."""
+_MOST_FORMS: Final = 16
+"""Transactions remembered under one nonce: most differ in their fees only."""
 _LARGE_DIGITS: Final = 16_384
 """Data beyond this is forgotten once it is in a block: the file is written anew with each transaction."""
 
@@ -63,6 +67,13 @@ class Launched:
     """The transaction's fields, as they were signed."""
     deposit: DepositChange | None = None
     """What it does to the account's deposit for demanded bonds."""
+    is_mined: bool = False
+    """Whether it was seen in a block: no other one is under its nonce then, except by a reorganisation."""
+
+
+def likeliest(forms: Sequence[Launched]) -> Launched:
+    """Of what was signed under one nonce, what is or will be in the chain: what was seen there, else the last one."""
+    return next((form for form in reversed(forms) if form.is_mined), forms[-1])
 
 
 class KeyLedger:
@@ -123,28 +134,32 @@ class KeyLedger:
         except OSError:
             return  # the entry is found again, mined, and reported once more
 
-    def launched(self) -> dict[int, Launched]:
-        """Any process's transactions that were sent and not yet seen in a block, and small ones that were, by nonce."""
+    def launched(self) -> dict[int, tuple[Launched, ...]]:
+        """
+        What any process signed and did not yet see in a block, and what is small and was seen there; by nonce, oldest
+        first.
+        """
         try:
             raw = plain_json.loads(self._launched_path.read_bytes())
-            read = {
-                int(nonce): Launched(bytes.fromhex(item["hash"]), dict(item["fields"]), _change(item.get("deposit")))
-                for nonce, item in raw.items()
-            }
+            read = {int(nonce): _all_launched(items) for nonce, items in raw.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
-        return {nonce: launched for nonce, launched in read.items() if _can_be_signed(nonce, launched.fields)}
+        sound = {n: tuple(form for form in forms if _can_be_signed(n, form.fields)) for n, forms in read.items()}
+        return {nonce: forms for nonce, forms in sound.items() if forms}
 
     def launch(self, nonce: int, launched: Launched) -> None:
         """
-        Store the transaction sent under `nonce`. Does nothing if the folder cannot be written: the record only lets a
-        blocking transaction be replaced sooner. ASSUMES that the lock is held.
+        Store a transaction signed under `nonce`, beside what was signed under it before. Does nothing if the folder
+        cannot be written: the record only lets a blocking transaction be replaced sooner. ASSUMES that the lock is
+        held.
         """
         # What is far above was sent to another chain of this id: a local one that was begun anew.
-        known = {n: item for n, item in self.launched().items() if n <= nonce + _KEPT_ABOVE}
-        deposits = sorted(n for n, item in known.items() if item.deposit is not None)[-_MOST_DEPOSITS:]
-        kept = {n: item for n, item in known.items() if n > nonce - _KEPT_BELOW or n in deposits}
-        self._write_launched(kept | {nonce: launched})
+        known = {n: forms for n, forms in self.launched().items() if n <= nonce + _KEPT_ABOVE}
+        deposits = sorted(n for n, forms in known.items() if any(form.deposit for form in forms))[-_MOST_DEPOSITS:]
+        kept = {n: forms for n, forms in known.items() if n > nonce - _KEPT_BELOW or n in deposits}
+        others = [form for form in kept.get(nonce, ()) if form.hash != launched.hash]
+        seen = [form for form in others[: 1 - _MOST_FORMS] if form.is_mined]
+        self._write_launched(kept | {nonce: (*seen, *others[1 - _MOST_FORMS :], launched)})
 
     def own_deposit_wei(self, contract: Address, mined: int) -> int:
         """
@@ -152,29 +167,27 @@ class KeyLedger:
         chain as this computer signed it, and none was signed elsewhere.
         """
         least_wei = 0
-        for nonce, item in sorted(self.launched().items()):
-            if item.deposit is None or item.deposit.contract != contract:
-                continue
+        for nonce, forms in sorted(self.launched().items()):
+            possible = [likeliest(forms)] if any(form.is_mined for form in forms) else forms
+            change_wei = min(_change_wei(form, contract) for form in possible)
             # What is added counts when it is mined, what is taken as soon as it is signed.
-            if nonce < mined or item.deposit.wei < 0:
-                least_wei = max(0, least_wei + item.deposit.wei)
+            if nonce < mined or change_wei < 0:
+                least_wei = max(0, least_wei + change_wei)
         return least_wei
 
     def waiting_deposit_nonce(self, contract: Address, mined: int) -> int | None:
         """The first nonce under which a deposit was signed that is not below `mined`; None if there is none."""
         nonces = (
             nonce
-            for nonce, item in self.launched().items()
-            if nonce >= mined
-            and item.deposit is not None
-            and item.deposit.contract == contract
-            and item.deposit.wei > 0
+            for nonce, forms in self.launched().items()
+            if nonce >= mined and any(_change_wei(form, contract) > 0 for form in forms)
         )
         return min(nonces, default=None)
 
     def forget_deposits(self) -> None:
         """What was signed says no more what is deposited. ASSUMES that the lock is held."""
-        self._write_launched({n: replace(item, deposit=None) for n, item in self.launched().items()})
+        known = self.launched().items()
+        self._write_launched({n: tuple(replace(form, deposit=None) for form in forms) for n, forms in known})
 
     def keep_blobs(self, nonce: int, content: bytes) -> None:
         """
@@ -197,22 +210,20 @@ class KeyLedger:
         except OSError:
             return None
 
-    def land(self, nonce: int) -> None:
-        """The transaction under `nonce` is in a block. ASSUMES that the lock is held."""
+    def land(self, nonce: int, transaction_hash: bytes) -> None:
+        """That transaction under `nonce` is in a block. ASSUMES that the lock is held."""
         with suppress(OSError):
             self._blobs_path(nonce).unlink(missing_ok=True)
         known = self.launched()
-        if nonce in known and len(str(known[nonce].fields.get("data", ""))) > _LARGE_DIGITS:
-            self._write_launched({n: item for n, item in known.items() if n != nonce})
+        if nonce not in known:
+            return
+        forms = [replace(form, is_mined=form.hash == transaction_hash) for form in known[nonce]]
+        small = tuple(form for form in forms if len(str(form.fields.get("data", ""))) <= _LARGE_DIGITS)
+        self._write_launched({n: forms for n, forms in (known | {nonce: small}).items() if forms})
 
-    def _write_launched(self, items: dict[int, Launched]) -> None:
-        content = {
-            str(n): {"hash": item.hash.hex(), "fields": item.fields}
-            | ({} if item.deposit is None else {"deposit": asdict(item.deposit)})
-            for n, item in sorted(items.items())
-        }
+    def _write_launched(self, items: dict[int, tuple[Launched, ...]]) -> None:
         with suppress(CannotWrite):
-            write_json(self._launched_path, content)
+            write_json(self._launched_path, {str(n): list(map(_plain, forms)) for n, forms in sorted(items.items())})
 
     @property
     def _launched_path(self) -> Path:
@@ -225,9 +236,25 @@ class KeyLedger:
         return self._folder / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"
 
 
-def _change(raw: Any) -> DepositChange | None:
-    """Raises what `KeyLedger.launched` catches."""
-    return None if raw is None else DepositChange(Address(raw["contract"]), int(raw["wei"]))
+def _plain(form: Launched) -> dict[str, Any]:
+    deposit = {} if form.deposit is None else {"deposit": asdict(form.deposit)}
+    return {"hash": form.hash.hex(), "fields": form.fields, "mined": form.is_mined} | deposit
+
+
+def _all_launched(raw: Any) -> tuple[Launched, ...]:
+    """Earlier releases kept one for each nonce. Raises what `KeyLedger.launched` catches."""
+    return tuple(map(_launched, raw if isinstance(raw, list) else [raw]))
+
+
+def _launched(raw: Any) -> Launched:
+    deposit = raw.get("deposit")
+    change = None if deposit is None else DepositChange(Address(deposit["contract"]), int(deposit["wei"]))
+    return Launched(bytes.fromhex(raw["hash"]), dict(raw["fields"]), change, raw.get("mined") is True)
+
+
+def _change_wei(form: Launched, contract: Address) -> int:
+    """By how much it changes the deposit at that contract."""
+    return form.deposit.wei if form.deposit is not None and form.deposit.contract == contract else 0
 
 
 def _can_be_signed(nonce: int, fields: dict[str, Any]) -> bool:

@@ -16,16 +16,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
-from opml_dispute.chain.blob_transactions import PoolSigning, Sidecar, blob_fields
+from opml_dispute.chain.blob_transactions import PoolSigning, blob_fields
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
 from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
 from opml_dispute.chain.keys import Signing
+from opml_dispute.chain.left_behind import LeftBehind
 from opml_dispute.chain.outlook import Flight, Outlook
 from opml_dispute.chain.quoting import call_object, quotes_for
 from opml_dispute.chain.reverts import Reverted
@@ -74,7 +74,8 @@ class Sender:
         self._chain_id = chain_id
         self._folder = folder
         self._flights: deque[Flight] = deque()
-        self._outlook = Outlook(rpc, account.address, tell, earlier=self._earlier)
+        self._left = LeftBehind(rpc, account.address, self._signing, self._ledger, tell)
+        self._outlook = Outlook(rpc, account.address, tell, earlier=self._left.signed)
         self._stuck: dict[int, Fees] = {}
         self._sent: set[bytes] = set()
         self._nonce: int | None = None
@@ -102,45 +103,12 @@ class Sender:
             if mined >= pending:
                 return
             if time.monotonic() > push_at:
-                self._push(mined)
+                self._left.push(mined, self.max_fee_wei)
                 push_at += self._timeout_s / 3
             if time.monotonic() > deadline:
                 raise NotMined(f"an earlier transaction of {self.address}", self._timeout_s)
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 2.0)
-
-    def _earlier(self, nonce: int) -> bytes | None:
-        """What any process of this key sent lately under a nonce, signed."""
-        left = self._ledger().launched().get(nonce)
-        return None if left is None else self._sign_again(nonce, left.fields)[0]
-
-    def _push(self, nonce: int) -> None:
-        """Sends what an earlier process left under `nonce` again, with a higher fee, if it still waits there."""
-        ledger = self._ledger()
-        with ledger.lock():
-            left = ledger.launched().get(nonce)
-            if left is None:
-                return
-            higher = Fees.of(left.fields).bumped(self.max_fee_wei)
-            waits = self.rpc.request("eth_getTransactionByHash", "0x" + left.hash.hex())
-            if higher is None or not isinstance(waits, dict) or waits.get("blockHash") is not None:
-                return
-            self._tell(f"An earlier transaction of {self.address} is not mined; sending it again with a higher fee")
-            fields = left.fields | higher.fields()
-            raw, transaction_hash = self._sign_again(nonce, fields)
-            if raw is None:
-                return
-            ledger.launch(nonce, Launched(transaction_hash, fields, left.deposit))
-            with suppress(RpcError):
-                self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
-
-    def _sign_again(self, nonce: int, fields: dict[str, Any]) -> tuple[bytes | None, bytes]:
-        """What an earlier process sent under `nonce`, and its hash; None if its blobs are lost."""
-        kept = self._ledger().blobs(nonce) if "blobVersionedHashes" in fields else None
-        sidecar = None if kept is None else Sidecar.from_bytes(kept)
-        if "blobVersionedHashes" in fields and (sidecar is None or sidecar.hex_hashes != fields["blobVersionedHashes"]):
-            return None, b""
-        return self._signing.sign(fields, sidecar)
 
     def send(
         self, work: Call[Any] | Creation, *, value_wei: int = 0, once: bool = False, is_urgent: bool = False
@@ -376,7 +344,7 @@ class Sender:
         ledger = self._ledger()
         self._drop(ledger, flight.order)
         with ledger.lock():
-            ledger.land(flight.nonce)
+            ledger.land(flight.nonce, receipt.hash)
         if self._on_sent is not None:
             self._on_sent(receipt)
         return receipt

@@ -135,9 +135,17 @@ class Order(NamedTuple):
     """Whether a clock runs out: then it offers a higher tip, and its fee is raised sooner."""
     deposit: DepositChange | None = None
     """What it does to the sender's deposit: the journal keeps that for long."""
+    only_nonce: int | None = None
+    """The nonce under which something was signed that must not be mined beside this: this takes its place."""
 
     def expect_nonce(self, nonce: int) -> None:
         """Raises `NonceTaken` if what was signed before could be mined as well as this."""
+        if self.only_nonce is not None and nonce != self.only_nonce:
+            raise NonceTaken(
+                f"{self.work.what} was signed under nonce {self.only_nonce} already, and may be in the chain or come "
+                f"into it: nothing is sent under nonce {nonce} beside it",
+                hint="run the command again: it looks for that transaction first",
+            )
         latest = None if self.deposit is None else self.deposit.latest_nonce
         if latest is not None and nonce > latest:
             raise NonceTaken(

@@ -115,7 +115,8 @@ def _last_deposit_block(system: System, proposer: Address) -> int:
     ledger = KeyLedger(system.deployment.chain_id, proposer)
     hashes = [
         launched.hash
-        for launched in ledger.launched().values()
+        for forms in ledger.launched().values()
+        for launched in forms
         if launched.fields.get("to") == call.to and launched.fields.get("data") == "0x" + call.data.hex()
     ]
     asked = [

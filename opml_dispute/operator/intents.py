@@ -45,11 +45,13 @@ class Intent:
     """Whether a clock runs out: it is paid for being mined sooner."""
     deposit: DepositChange | None = None
     """What it does to the sender's deposit for demanded bonds."""
+    only_nonce: int | None = None
+    """The nonce under which something was signed that must not be mined beside this: see `Order`."""
 
     @property
     def order(self) -> Order:
         """What the sender is to send."""
-        return Order(self.call, self.value_wei, self.once, self.is_urgent, self.deposit)
+        return Order(self.call, self.value_wei, self.once, self.is_urgent, self.deposit, self.only_nonce)
 
 
 @dataclass(frozen=True)

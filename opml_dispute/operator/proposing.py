@@ -30,6 +30,7 @@ from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.deposits import deposit_intents
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import Intent
+from opml_dispute.operator.own_proposals import own_proposals
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
 MOST_ATTEMPTS: Final = 256
@@ -122,20 +123,57 @@ def proposal_intents(
     proposer: Address,
     commits: bool | None = None,
     again: bool = False,
+    patience_s: float | None = None,
 ) -> list[Intent]:
     """
     The transactions that propose S_`state_index` for a request, in order.
 
     `commits` says whether to commit first; None means: if the request has a fee. `again` proposes beside a game that
-    stands. Raises `ProposalExists`, `OtherGames` if the factory would make a game by other rules, `WrongTerms` if
-    the request's terms are not those of its id, and `DepositInDoubt`.
+    stands. A node that does not show what was proposed from here is waited for during `patience_s`, by default as for
+    any other answer. Raises `ProposalExists`, `OtherGames` if the factory would make a game by other rules,
+    `WrongTerms` if the request's terms are not those of its id, `ProposalUnseen`, and `DepositInDoubt`.
     """
     _expect_own_implementation(system)
-    if not again and (standing := standing_game(system, request_id, root_claim)) is not None:
+    if patience_s is None:
+        patience_s = system.rpc.patience_s
+    only_nonce = None if again else _nonce_to_replace(system, request_id, root_claim, state_index, proposer, patience_s)
+    first, *others = _new_proposal(system, request_id, root_claim, state_index, proposer, commits)
+    return [replace(first, only_nonce=only_nonce), *others]
+
+
+def _nonce_to_replace(
+    system: System,
+    request_id: RequestId,
+    root_claim: StateRoot,
+    state_index: int,
+    proposer: Address,
+    patience_s: float,
+) -> int | None:
+    """
+    The nonce under which the same was signed here and is not mined; None if none was. Raises as `proposal_intents`.
+    """
+    standing, only_nonce = standing_game(system, request_id, root_claim), None
+    if standing is None:
+        own = own_proposals(system, request_id, root_claim, proposer, patience_s=patience_s)
+        standing = next((game for game in own.games if _still_counts(system, game)), None)
+        only_nonce = own.only_nonce
+    if standing is not None:
         raise ProposalExists(
             f"S_{state_index} = {short_hex(root_claim)} is proposed for this request already, as game {standing}",
             hint=f"defend it there: opml-dispute respond {standing}",
         )
+    return only_nonce
+
+
+def _new_proposal(
+    system: System,
+    request_id: RequestId,
+    root_claim: StateRoot,
+    state_index: int,
+    proposer: Address,
+    commits: bool | None,
+) -> list[Intent]:
+    """The transactions of `proposal_intents`. Raises `WrongTerms` and `DepositInDoubt`."""
     record = system.rpc.read(system.oracle.request_of(request_id))
     expect_terms(system, request_id, record)
     depositing = deposit_intents(system, record.min_bond_wei, proposer)

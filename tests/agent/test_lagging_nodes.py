@@ -17,11 +17,15 @@ from tests.agent.test_agent import Unattended
 from tests.conftest import Chain
 
 
+@pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("fee_wei", [10**16, 0])
 def test_an_answer_is_not_proposed_again_where_a_node_lacks_the_game(
-    chain: Chain, tmp_path: Path, fee_wei: int
+    chain: Chain, tmp_path: Path, fee_wei: int, restarts: bool
 ) -> None:
-    """What is read is old, what is sent comes to a node that has it all: another bond would be locked."""
+    """
+    What is read is old, what is sent comes to a node that has it all: another bond would be locked. An agent that was
+    started anew remembers nothing of it but what its key signed.
+    """
     ask_sample(chain.system(), chain.sender("requester"), 5, ModelStore(tmp_path / "models"), fee_wei=fee_wei)
     chain.rpc.request("evm_mine")
     before = chain.rpc.head()
@@ -45,6 +49,10 @@ def test_an_answer_is_not_proposed_again_where_a_node_lacks_the_game(
         system = chain.system()
         assert system.rpc.read(system.factory.game_count()) == 1
         lags = True
+        if restarts:
+            found.end()
+            found = Unattended(behind, tmp_path, role="proposer")
+            found.start(roles=frozenset({"proposer"}))
         for _ in range(3):
             found.agent.run_pass()
         found.end()

@@ -176,7 +176,7 @@ def test_what_an_earlier_process_left_is_sent_again_with_its_blobs(
     later.settle()
     miner.join()
     assert any("higher fee" in sentence for sentence in told)
-    assert ledger.launched()[waiting].fields["maxFeePerBlobGas"] > 2
+    assert ledger.launched()[waiting][-1].fields["maxFeePerBlobGas"] > 2
     expect_published_once(rpc, contract, sender, sidecar)
 
 

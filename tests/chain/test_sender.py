@@ -14,7 +14,7 @@ import pytest
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.contracts.dispute import DelayedWETH, DisputeGameFactory
 from opml_dispute.chain.fees import Fees, FeeTooHigh
-from opml_dispute.chain.journal import KeyLedger
+from opml_dispute.chain.journal import KeyLedger, Launched
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
@@ -413,6 +413,24 @@ def test_what_a_dead_process_left_underpriced_does_not_block_the_way(
     rpc.request("evm_mine")
     heir.settle()
     assert rpc.balance_wei(weth.address) == ETHER
+
+
+def test_of_two_transactions_under_one_nonce_the_one_that_waits_is_paid_more_for(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH
+) -> None:
+    """The younger one was signed at a node that did not count the older one, and is in no pool."""
+    rpc.request("evm_setAutomine", False)
+    with pytest.raises(NotMined):
+        Sender(rpc, sender.account, timeout_s=0.05, resends=0).send(deposit(weth.address), value_wei=ETHER)
+    ledger = KeyLedger(devnet.CHAIN_ID, sender.address)
+    number, (waiting,) = max(ledger.launched().items())
+    ledger.launch(number, Launched(b"\x11" * 32, waiting.fields | {"value": 0}))
+    heir = Sender(rpc, sender.account, timeout_s=1.2)
+    with pytest.raises(NotMined):
+        heir.settle()
+    (after,) = rpc.request("eth_getBlockByNumber", "pending", True)["transactions"]
+    assert int(after["maxFeePerGas"], 16) > waiting.fields["maxFeePerGas"]
+    assert int(after["value"], 16) == ETHER
 
 
 def test_what_another_program_sent_is_not_replaced(rpc: Rpc, sender: Sender, weth: DelayedWETH, own_home: Path) -> None:

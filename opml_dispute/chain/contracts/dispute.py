@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opml_dispute.chain.abi import Undecodable, decode
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
@@ -80,6 +81,16 @@ class DisputeGameFactory(Contract):
     def create(self, root_claim: bytes, extra_data: bytes) -> Call[Address]:
         """Create a game; value: the init bond. `extra_data`: see the function of that name."""
         return self._call(Address, "create", GAME_TYPE, root_claim, extra_data)
+
+    def created_with(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Root claim and extra data of a transaction with these data; None if it creates no game of our type."""
+        if data[:4] != self.create(bytes(32), b"").data[:4]:
+            return None
+        try:
+            game_type, root_claim, extra = decode(("uint32", "bytes32", "bytes"), data[4:])
+        except Undecodable:
+            return None
+        return (root_claim, extra) if game_type == GAME_TYPE else None
 
     def set_implementation(self, implementation: Address, arguments: bytes) -> Call[None]:
         """Owner: set the implementation that games of our type are clones of."""
