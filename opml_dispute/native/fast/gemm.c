@@ -41,6 +41,41 @@ struct tile {
     int relu;
 };
 
+/* Puts sums down. Nothing is read from `t` after a store, which could have changed it, as the compiler sees it. */
+INLINE void put_sums(const struct tile *t, vec sum[TILE_M][2], unsigned mr, unsigned nv)
+{
+    float *c = t->c;
+    ptrdiff_t c_m = t->c_m;
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < mr; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++)
+            *(vec *)(c + (ptrdiff_t)i * c_m + v * LANES) = sum[i][v];
+}
+
+/* Finishes whole sums and puts them down likewise. `usual`: each row has a bias, and nothing is added. */
+INLINE void finish_sums(const struct tile *t, vec sum[TILE_M][2], unsigned mr, unsigned nv, int usual)
+{
+    const float *bias = t->bias, *add = usual ? NULL : t->add;
+    float *c = t->c;
+    ptrdiff_t c_m = t->c_m, bias_m = t->bias_m;
+    int differs = !usual && bias && t->bias_n; /* from column to column */
+    vec least = (vec){0} + (t->relu ? 0.0f : -f32_inf());
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < mr; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++) {
+            vec x = sum[i][v];
+            if (differs)
+                x += *(const vec *)(bias + (ptrdiff_t)i * bias_m + v * LANES);
+            else if (usual || bias)
+                x += bias[(ptrdiff_t)i * bias_m];
+            if (add)
+                x += *(const vec *)(add + (ptrdiff_t)i * c_m + v * LANES);
+            *(vec *)(c + (ptrdiff_t)i * c_m + v * LANES) = at_least(canonical_vec(x), least);
+        }
+}
+
 INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
 {
     vec sum[TILE_M][2];
@@ -78,30 +113,12 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
             for (unsigned i = 0; i < mr; i++)
                 __builtin_prefetch(third[i / 3] + (ptrdiff_t)(mr + i % 3) * a_m, 0, 2);
     }
-#pragma clang loop unroll(full)
-    for (unsigned i = 0; i < mr; i++)
-#pragma clang loop unroll(full)
-        for (unsigned v = 0; v < nv; v++) {
-            vec x = sum[i][v];
-            if (t->last) {
-                if (t->bias) {
-                    const float *bias = t->bias + (ptrdiff_t)i * t->bias_m + (ptrdiff_t)(v * LANES) * t->bias_n;
-                    if (t->bias_n == 1)
-                        x += *(const vec *)bias;
-                    else if (t->bias_n == 0)
-                        x += *bias;
-                    else
-                        for (unsigned j = 0; j < LANES; j++)
-                            x[j] += bias[(ptrdiff_t)j * t->bias_n];
-                }
-                if (t->add)
-                    x += *(const vec *)(t->add + (ptrdiff_t)i * t->c_m + v * LANES);
-                x = canonical_vec(x);
-                if (t->relu)
-                    x = relu_vec(x);
-            }
-            *(vec *)(t->c + (ptrdiff_t)i * t->c_m + v * LANES) = x;
-        }
+    if (t->last && t->bias && !t->bias_n && !t->add)
+        finish_sums(t, sum, mr, nv, 1);
+    else if (t->last)
+        finish_sums(t, sum, mr, nv, 0);
+    else
+        put_sums(t, sum, mr, nv);
 }
 
 #define FOR_EACH_MR(X)      FOR_EACH_MR_TO_6(X) FOR_EACH_MR_TO_8(X) FOR_EACH_MR_TO_12(X)
@@ -132,34 +149,41 @@ static tile_function *const tiles[TILE_M][2][2] = { /* [mr - 1][a is packed][vec
 };
 /* clang-format on */
 
-/* A tile of mr x nr outputs at c. The sums of one narrower than its vectors are kept in `sums` until they are done. */
+/* A tile of mr x nr outputs at c. The sums of one narrower than its vectors are kept in `sums` until they are done; a bias
+ * whose columns do not lie side by side is laid out so. */
 static void make_tile(const struct tile *t, unsigned mr, unsigned nr, float *sums)
 {
     unsigned nv = nr > LANES ? 2 : 1;
     tile_function *run = tiles[mr - 1][t->packed][nv - 1];
-    if (nr == nv * LANES) {
+    int is_narrow = nr != nv * LANES;
+    int is_spread = t->last && t->bias && t->bias_n != 0 && t->bias_n != 1;
+    if (!is_narrow && !is_spread) {
         run(t);
         return;
     }
     float bias[TILE_M * TILE_N], add[TILE_M * TILE_N];
-    struct tile narrow = *t;
-    narrow.c = sums;
-    narrow.c_m = TILE_N;
+    struct tile other = *t;
     if (t->last && t->bias && t->bias_n) {
         for (unsigned i = 0; i < mr; i++)
             for (unsigned j = 0; j < TILE_N; j++)
                 bias[i * TILE_N + j] = j < nr ? t->bias[(ptrdiff_t)i * t->bias_m + (ptrdiff_t)j * t->bias_n] : 0.0f;
-        narrow.bias = bias;
-        narrow.bias_m = TILE_N;
-        narrow.bias_n = 1;
+        other.bias = bias;
+        other.bias_m = TILE_N;
+        other.bias_n = 1;
     }
+    if (!is_narrow) {
+        run(&other);
+        return;
+    }
+    other.c = sums;
+    other.c_m = TILE_N;
     if (t->last && t->add) {
         memset(add, 0, sizeof add);
         for (unsigned i = 0; i < mr; i++)
             memcpy(add + i * TILE_N, t->add + (ptrdiff_t)i * t->c_m, nr * sizeof(float));
-        narrow.add = add;
+        other.add = add;
     }
-    run(&narrow);
+    run(&other);
     for (unsigned i = 0; t->last && i < mr; i++)
         memcpy(t->c + (ptrdiff_t)i * t->c_m, sums + i * TILE_N, nr * sizeof(float));
 }

@@ -28,6 +28,27 @@ struct plane_tile {
     const float *ahead; /* null, or what to fetch for later, as x */
 };
 
+/* Nothing is read from `t` after a store, which could have changed it, as the compiler sees it. `usual`: there is a bias,
+ * and nothing is added. */
+INLINE void finish_sums(const struct plane_tile *t, vec sum[PLANE_ROWS][2], unsigned height, unsigned nv, int usual)
+{
+    const float *bias = t->bias, *add = usual ? NULL : t->add;
+    float *out = t->out;
+    i64 o_m = t->o_m;
+    vec least = (vec){0} + (t->relu ? 0.0f : -f32_inf());
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < height; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++) {
+            vec y = sum[i][v];
+            if (usual || bias)
+                y += bias[i];
+            if (add)
+                y += *(const vec *)(add + (i64)i * o_m + v * LANES);
+            *(vec *)(out + (i64)i * o_m + v * LANES) = at_least(canonical_vec(y), least);
+        }
+}
+
 INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv)
 {
     vec sum[PLANE_ROWS][2];
@@ -55,18 +76,10 @@ INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv)
                 sum[i][v] = __builtin_elementwise_fma(weight, column[v], sum[i][v]);
         }
     }
-#pragma clang loop unroll(full)
-    for (unsigned i = 0; i < height; i++)
-#pragma clang loop unroll(full)
-        for (unsigned v = 0; v < nv; v++) {
-            vec y = sum[i][v];
-            if (t->bias)
-                y += t->bias[i];
-            if (t->add)
-                y += *(const vec *)(t->add + (i64)i * t->o_m + v * LANES);
-            y = canonical_vec(y);
-            *(vec *)(t->out + (i64)i * t->o_m + v * LANES) = t->relu ? relu_vec(y) : y;
-        }
+    if (t->bias && !t->add)
+        finish_sums(t, sum, height, nv, 1);
+    else
+        finish_sums(t, sum, height, nv, 0);
 }
 
 #define FOR_EACH_HEIGHT_TO_6(X) X(1) X(2) X(3) X(4) X(5) X(6)

@@ -33,6 +33,17 @@ static vec canonical_vec(vec x)
     return choose(is_nan, (vec)((veci){0} + 0x7fc00000), x);
 }
 
+/* Stores the first n lanes, fewer than all. */
+INLINE void store_first(float *to, vec x, i64 n)
+{
+#if WIDTH == 16
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << n) - 1), (__m512)x);
+#else
+    for (i64 i = 0; i < n; i++)
+        to[i] = x[i];
+#endif
+}
+
 /* By how many taps each sum of a row is divided: `outer` rows of taps, and those along the row. */
 static void count_taps(float *count, const struct window *g, i64 outer, int padded)
 {
@@ -139,6 +150,9 @@ INLINE vec pool_windows(const struct source *from, i64 size, i64 at, int inside,
     return is_max ? choose(nan, (vec)((veci){0} + 0x7fc00000), value) : value;
 }
 
+/* Input rows so far ahead are fetched where windows do not overlap much: they come from far away. */
+#define ROWS_AHEAD 8
+
 /* The output columns [begin, end) of one row, to out. */
 INLINE void pool_row(const struct source *from, const struct window *g, int is_max, i64 step, i64 kernel, i64 dilation,
                      const float *count, float *out, i64 begin, i64 end)
@@ -147,6 +161,11 @@ INLINE void pool_row(const struct source *from, const struct window *g, int is_m
     for (i64 j = begin; j < end; j += WIDTH) {
         i64 at = j * step - g->pad[2], lanes = end - j < WIDTH ? end - j : WIDTH;
         vec value;
+        const float *ahead = from->row + ROWS_AHEAD * from->apart[1] + at;
+        for (i64 i = 0; step == 2 && i < 2; i++) {
+            __builtin_prefetch(ahead + i * from->apart[1]);
+            __builtin_prefetch(ahead + i * from->apart[1] + WIDTH);
+        }
         if (step <= STEP_MOST && at >= 0 && at + (lanes - 1) * step + (kernel - 1) * dilation < size)
             value = pool_windows(from, size, at, 1, is_max, step, kernel, dilation);
         else
@@ -157,8 +176,7 @@ INLINE void pool_row(const struct source *from, const struct window *g, int is_m
         if (end - j >= WIDTH)
             *(vec *)(out + j - begin) = value;
         else
-            for (i64 i = 0; i < end - j; i++)
-                out[j - begin + i] = value[i];
+            store_first(out + j - begin, value, end - j);
     }
 }
 

@@ -28,6 +28,13 @@ INLINE vec relu_vec(vec x)
     return (vec)(~negative & (veci)x);
 }
 
+/* `least` instead of what is smaller; NaN and -0 stay. */
+INLINE vec at_least(vec x, vec least)
+{
+    veci less = least > x;
+    return (vec)((less & (veci)least) | (~less & (veci)x));
+}
+
 /* Lanes 0, 2, 4 ... of two vectors. */
 INLINE vec even_lanes(vec low, vec high)
 {
