@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.large_pages import Copy, often_read
-from opml_dispute.engine.node_record import RECORD, WINDOWS
+from opml_dispute.engine.node_record import WINDOWS
 from opml_dispute.engine.segment import ARENA, HEADER, WEIGHTS
 from opml_dispute.engine.values import Block
 from opml_dispute.engine.workspace import Place
@@ -41,20 +41,17 @@ class Addresses:
 
 
 def addresses_of(
-    records: bytes,
-    extents: npt.NDArray[np.uint64],
-    nodes: Sequence[int],
+    rows: npt.NDArray[Any],
+    reach: Words,
     places: Mapping[int, Place],
     weights: Sequence[Block],
 ) -> Addresses:
     """
-    The addresses of the operands of `nodes`, whose extents are `extents`; `places` have been laid out.
+    The addresses of the operands of the records `rows`, whose extents are `reach`; `places` have been laid out.
 
     `weights` are the program's, ascending.
     """
-    rows = np.frombuffer(records, RECORD)[nodes]
     at = np.concatenate([rows["out"][:, None], rows["inputs"]], axis=1).astype(np.uint64).astype(np.int64)
-    reach = extents[nodes].astype(np.int64)
     lo, hi = reach[:, :, 0], reach[:, :, 1]
     used = np.arange(at.shape[1]) <= rows["n_in"][:, None]
     _put_places(at, lo, hi, used & (lo >= ARENA.offset), places)

@@ -12,7 +12,8 @@ needs only S_n can do without them: only INPUT, OUTPUT, the header and blocks th
    program holds them, or, if often, from copies in large pages (`large_pages`);
 4. chains that look at the same rows, as those of a normalisation, are made some rows at a time
    (native/inference/rows.c);
-5. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
+5. a view, whose elements do not lie side by side, is copied before it is read (`views`);
+6. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
 
 The kernels and their order within each output are the same, and so is every bit. `make_schedule` takes only programs
 for which that can be seen from the records: no block may be touched after it is freed, none freed twice, none in parts.
@@ -37,6 +38,7 @@ from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, 
 from opml_dispute.engine.segment import ARENA, OUTPUT, WEIGHTS
 from opml_dispute.engine.steps import Step, chains_of, steps_of, without_interruptions
 from opml_dispute.engine.values import Block
+from opml_dispute.engine.views import Records, with_views_copied
 from opml_dispute.engine.workspace import MOST_PARTS, Place, Room, joined, places_of
 from opml_dispute.primitives import RECORD_BYTES
 
@@ -57,7 +59,8 @@ class Schedule:
     records: bytes
     """Those of the program, which the first numbers name."""
     copies: bytes
-    """Further records, with the numbers behind: they bring results from buffers to their places."""
+    """Further records, with the numbers behind: those that copy views and read them, and those that bring results from
+    buffers to their places."""
     chained: bytes
     """A byte a step: bit 0 if it runs with the one before it; the others as `_Planner._reads`."""
     clearings: npt.NDArray[np.uint64]
@@ -96,20 +99,24 @@ def make_schedule(
     places = places_of(steps)
     if places is None:
         return None
+    nodes = Records(records, extents)
+    with_copies = with_views_copied(nodes, steps)
+    if len(with_copies) > len(steps):
+        steps, places = with_copies, places_of(with_copies)
+        if places is None:
+            return None
     weights = sorted((b for b in blocks if b.offset >= WEIGHTS.offset), key=lambda block: block.offset)
-    return _Planner(records, extents, steps, places).schedule(weights)
+    return _Planner(nodes, steps, places).schedule(weights)
 
 
 class _Planner:
     """Makes a schedule."""
 
-    def __init__(
-        self, records: bytes, extents: npt.NDArray[np.uint64], steps: list[Step], places: dict[int, Place]
-    ) -> None:
-        self.records, self.extents = records, extents
+    def __init__(self, records: Records, steps: list[Step], places: dict[int, Place]) -> None:
+        self.records = records
         self.steps, self.places = steps, places
         self.wholes: set[int] = set()  # places that have parts made in them
-        self.copies = bytearray()
+        self.copies = bytearray(b"".join(row.tobytes() for row in records.further))
         self.buffers = 0
 
     def schedule(self, weights: Sequence[Block]) -> Schedule:
@@ -135,11 +142,10 @@ class _Planner:
             if self._copy_back(chain):
                 order.append(-len(self.copies) // RECORD_BYTES)
                 chained.append(1)
-        nodes = [self.steps[i].first for i in order if i >= 0]
-        found = addresses_of(self.records, self.extents, nodes, self.places, weights)
+        found = addresses_of(*self.records.of([self.steps[i].first for i in order if i >= 0]), self.places, weights)
         return Schedule(
             self._rows(order, found.at),
-            self.records,
+            self.records.program,
             bytes(self.copies),
             bytes(chained),
             np.array(clearings, np.uint64).reshape(-1, 3),
@@ -157,12 +163,11 @@ class _Planner:
         rows = np.zeros((len(order), 2 + at.shape[1]), np.int64)
         numbers = np.array(order, np.int64)
         ours, copied = np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)
-        programs = np.frombuffer(self.records, RECORD)
         rows[ours, 0] = [self.steps[i].first for i in numbers[ours]]
-        rows[ours, 1] = programs["hi"][[self.steps[i].last for i in numbers[ours]]]
+        rows[ours, 1] = self.records.of([self.steps[i].last for i in numbers[ours]])[0]["hi"]
         rows[ours, 2:] = at
         copies = np.frombuffer(self.copies, RECORD)[-numbers[copied] - 1]
-        rows[copied, 0] = programs.size - numbers[copied] - 1
+        rows[copied, 0] = self.records.count - numbers[copied] - 1
         rows[copied, 1], rows[copied, 2] = copies["hi"], copies["out"]
         rows[copied, 3:] = copies["inputs"]
         return rows.view(np.uint64)
@@ -230,8 +235,7 @@ class _Planner:
             return False
         row = np.zeros(1, RECORD)
         row["opcode"], row["rank"], row["n_in"], row["hi"] = COPY, 1, 1, last.count
-        made = np.frombuffer(self.records, RECORD, 1, RECORD_BYTES * last.first)
-        row["dtype_out"] = row["dtypes_in"][0, 0] = made["dtype_out"][0]
+        row["dtype_out"] = row["dtypes_in"][0, 0] = self.records.one(last.first)["dtype_out"]
         row["body"][0, 0] = last.count
         row["body"][0, [8, 16]] = 1
         row["out"] = IN_WORKSPACE | (place.shares.workspace + last.operands[0].at - place.offset)

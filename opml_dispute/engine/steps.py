@@ -67,7 +67,7 @@ class Step:
     """An operation: a record, or several that are tiles of one range."""
 
     first: int
-    """The node with the first of its records."""
+    """The node with the first of its records, or the number of one that no program has (`views`)."""
     last: int
     """The node with the last."""
     opcode: int
@@ -83,6 +83,8 @@ class Step:
     """Whether every byte of the output's extent is written."""
     frees: Sequence[tuple[int, int]]
     """(offset, log2 size)."""
+    of_view: str = ""
+    """If it copies a view for later steps (`views`): "narrow" if it may be cut anywhere, else "wide"."""
 
 
 def steps_of(records: bytes, extents: npt.NDArray[np.uint64], tiles_end: npt.NDArray[np.int64]) -> Iterator[Step]:
@@ -237,12 +239,14 @@ def _follows(chain: Sequence[Step], step: Step) -> bool:
 
     So stretches may be made one after another, each by all steps, and by different threads. Behind an elementwise head
     it need not read what the chain makes: a later step may join the two. A copy by itself is better left alone, since
-    what it copies may be made in its place.
+    what it copies may be made in its place; so is that of a wide view, which stretches would cut badly.
     """
     out = step.operands[0]
+    if "wide" in (chain[0].of_view, step.of_view):
+        return False
     if step.opcode not in ELEMENTWISE or not step.whole or not step.packed[0] or step.count != chain[0].count:
         return False
-    reads = chain[0].opcode in ELEMENTWISE and COPY not in (chain[0].opcode, step.opcode)
+    reads = chain[0].opcode in ELEMENTWISE and not _stands_alone(chain[0]) and not _stands_alone(step)
     for earlier in chain:
         if any(_meet(out, other) for other in earlier.operands):
             return False
@@ -253,6 +257,10 @@ def _follows(chain: Sequence[Step], step: Step) -> bool:
                     return False
                 reads = True
     return reads
+
+
+def _stands_alone(step: Step) -> bool:
+    return step.opcode == COPY and not step.of_view
 
 
 def _meet(one: Operand, other: Operand) -> bool:

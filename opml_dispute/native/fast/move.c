@@ -83,16 +83,41 @@
 #define PICK(T)                                                                                                        \
     static void pick_##T(T *restrict o, const T *restrict a, i64 apart, u64 n)                                         \
     {                                                                                                                  \
-        if (apart == 2)                                                                                                \
-            for (u64 i = 0; i < n; i++)                                                                                \
-                o[i] = a[2 * i];                                                                                       \
-        else if (apart == -1)                                                                                          \
-            for (u64 i = 0; i < n; i++)                                                                                \
-                o[i] = *(a - i);                                                                                       \
-        else                                                                                                           \
+        switch (apart) {                                                                                               \
+            PICK_EVERY(2)                                                                                              \
+            PICK_EVERY(3)                                                                                              \
+            PICK_EVERY(4)                                                                                              \
+            PICK_EVERY(-1)                                                                                             \
+        default:                                                                                                       \
             for (u64 i = 0; i < n; i++)                                                                                \
                 o[i] = a[(i64)i * apart];                                                                              \
+        }                                                                                                              \
     }
+#define PICK_EVERY(APART)                                                                                              \
+    case APART:                                                                                                        \
+        for (u64 i = 0; i < n; i++)                                                                                    \
+            o[i] = a[(i64)i * (APART)];                                                                                \
+        break;
+/* `rows` short rows of elements that lie far apart, each row beside the next: of a few lines, one element in turn. */
+#define WEAVE(T)                                                                                                       \
+    static void weave_##T(T *restrict o, const T *restrict a, i64 apart, u64 rows, u64 columns)                        \
+    {                                                                                                                  \
+        switch (columns) {                                                                                             \
+            WEAVE_LINES(2)                                                                                             \
+            WEAVE_LINES(3)                                                                                             \
+            WEAVE_LINES(4)                                                                                             \
+        default:                                                                                                       \
+            for (u64 i = 0; i < rows; i++)                                                                             \
+                for (u64 j = 0; j < columns; j++)                                                                      \
+                    *o++ = a[(i64)j * apart + (i64)i];                                                                 \
+        }                                                                                                              \
+    }
+#define WEAVE_LINES(COLUMNS)                                                                                           \
+    case COLUMNS:                                                                                                      \
+        for (u64 i = 0; i < rows; i++)                                                                                 \
+            for (u64 j = 0; j < (COLUMNS); j++)                                                                        \
+                o[(COLUMNS) * i + j] = a[(i64)j * apart + (i64)i];                                                     \
+        break;
 /* c ? a : b, steps of 0 or 1 each. */
 #define CHOOSE(T)                                                                                                      \
     static void choose_##T(T *restrict o, const u8 *restrict c, u64 c_step, const T *restrict a, u64 a_step,           \
@@ -111,7 +136,7 @@
             }                                                                                                          \
         }                                                                                                              \
     }
-#define MOVERS(T) REPEAT(T) BLOCK_OF(T) TRANSPOSE(T) PICK(T) CHOOSE(T)
+#define MOVERS(T) REPEAT(T) BLOCK_OF(T) TRANSPOSE(T) PICK(T) WEAVE(T) CHOOSE(T)
 MOVERS(u8)
 MOVERS(u16)
 MOVERS(u32)
@@ -166,6 +191,17 @@ static void transpose_unit(const struct copy *c, u8 *o, i64 o_row, const u8 *a, 
 #undef CALL
 }
 
+/* Rows of at most as many elements, read along other rows, are woven and not transposed. */
+#define NARROW 8
+
+static void weave_unit(const struct copy *c, u8 *o, i64 o_row, const u8 *a, i64 a_row, u64 rows)
+{
+    (void)o_row, (void)a_row; /* rows lie side by side, and begin so in the input */
+#define CALL(T, X) weave_##T((T *)o, (const T *)a, c->w.step[1] / X, rows, c->w.row)
+    BY_WIDTH(c->width, CALL, c->width)
+#undef CALL
+}
+
 static void pick_unit(const struct copy *c, u8 *o, i64 o_row, const u8 *a, i64 a_row, u64 rows)
 {
     for (u64 i = 0; i < rows; i++, o += o_row, a += a_row) {
@@ -203,6 +239,22 @@ static void rows_unit(const struct copy *c, u8 *o, i64 o_row, const u8 *a, i64 a
 #undef ROWS
 }
 
+/* Elements [lo, hi) of rows that are picked, transposed or woven, which need not be whole. */
+static void pick_range(const struct copy *c, u64 lo, u64 hi)
+{
+    for (u64 n; lo < hi; lo += n) {
+        u8 *o;
+        const u8 *a;
+        u64 at = lo % c->w.row;
+        n = c->w.row - at < hi - lo ? c->w.row - at : hi - lo;
+        go_to(c, lo / c->w.row, 0, &o, &a);
+#define CALL(T, X)                                                                                                     \
+    pick_##T((T *)(o + (i64)at * c->w.step[0]), (const T *)(a + (i64)at * c->w.step[1]), c->w.step[1] / X, n)
+        BY_WIDTH(c->width, CALL, c->width)
+#undef CALL
+    }
+}
+
 /* How to make a unit of rows along dimension `*level` of w's outer ones; null: as the plain kernel does. */
 static copy_unit *find_unit(const struct copy *c, unsigned *level)
 {
@@ -215,6 +267,8 @@ static copy_unit *find_unit(const struct copy *c, unsigned *level)
         return row * c->width <= 512 ? rows_unit : NULL;
     if (a_step == 0)
         return w->stride[0][0] == row * c->width ? repeat_unit : NULL;
+    if (row <= NARROW && w->stride[0][1] == c->width && w->stride[0][0] == row * c->width)
+        return weave_unit;
     if (row >= 4)
         for (unsigned l = 0; l < w->outer; l++)
             if (w->stride[l][1] == c->width && w->size[l] >= 4) {
@@ -239,12 +293,21 @@ int fast_copy(u8 *segment, const struct record *r, u64 lo, u64 hi)
         below *= c.w.size[l];
     /* Whole rows if the unit's dimension is the one above them; else whole blocks of all dimensions up to it. */
     u64 grain = level ? row * below * rows : row, first = (lo + grain - 1) / grain, end = hi / grain;
-    if (first >= end)
-        return 0;
-    if (lo < first * grain)
-        kernel_copy(segment, r, lo, first * grain);
-    if (end * grain < hi)
-        kernel_copy(segment, r, end * grain, hi);
+    int picks = unit == pick_unit || unit == transpose_unit || unit == weave_unit;
+    if (first >= end) {
+        if (picks)
+            pick_range(&c, lo, hi);
+        return picks;
+    }
+    if (picks) {
+        pick_range(&c, lo, first * grain);
+        pick_range(&c, end * grain, hi);
+    } else {
+        if (lo < first * grain)
+            kernel_copy(segment, r, lo, first * grain);
+        if (end * grain < hi)
+            kernel_copy(segment, r, end * grain, hi);
+    }
     i64 o_row = c.w.stride[level][0], a_row = c.w.stride[level][1];
     u8 *o;
     const u8 *a;
