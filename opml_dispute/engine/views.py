@@ -32,6 +32,10 @@ NARROW: Final = 8
 MOST_ALIVE: Final = 16
 """Views that are remembered at a time, so that looking through them does not cost the square of the steps."""
 
+LATER: Final = 8
+"""So many steps later than it might be, the copy is freed that a reduction of rows reads: what another tensor of a
+normalisation or a softmax is put in its place would keep them from being made some rows at a time (rows.c)."""
+
 _FIRST_BLOCK: Final = 1 << 44
 """Copies lie in blocks from here on, far behind the segment."""
 _FROM_VIEWS: Final = frozenset({UNARY, BINARY, SELECT, CAST})
@@ -180,7 +184,10 @@ def _copy_of(records: Records, steps: Sequence[Step], view: _View, at: int) -> t
     for i, operand in view.readers:
         _redirect(records, steps[i], operand, to)
     log2_size = max(LEAST_BLOCK_LOG2, (to.hi - to.lo - 1).bit_length())
-    last = steps[view.readers[-1][0]]
+    freed = view.readers[-1][0]
+    if any(steps[i].opcode == REDUCE for i, _ in view.readers):
+        freed = min(freed + LATER, len(steps) - 1)
+    last = steps[freed]
     last.frees = [*last.frees, (at, log2_size)]
     number = records.add(row, reach)
     operands = [replace(to), replace(of)]

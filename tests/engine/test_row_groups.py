@@ -102,7 +102,7 @@ def softmax(shape: tuple[int, ...]) -> Program:
 
 
 @pytest.mark.parametrize("range_of", [1.0, 60.0, 300.0])
-@pytest.mark.parametrize("length", [16, 37, 128, 1000])
+@pytest.mark.parametrize("length", [2, 3, 8, 9, 16, 31, 32, 37, 128, 1000])
 def test_softmax_of_finite_numbers(length: int, range_of: float) -> None:
     """Softmax gives the bits of the node-by-node run whether or not its smallest powers are normal numbers."""
     rng = np.random.default_rng(length)
@@ -110,7 +110,8 @@ def test_softmax_of_finite_numbers(length: int, range_of: float) -> None:
     x = rng.standard_normal(shape) * range_of
     x[:3] = [[0.0], [-np.inf], [-7.0]]  # rows of one number, and of no finite one
     x[3:6, 1:] = -np.inf
-    x[6, 5] = np.inf
+    x[6, 5 % length] = np.inf
+    x[8, 1] = np.nan
     x[7] = -np.abs(x[7])
     x[7, ::3] = -0.0
     assert_same(softmax(shape), {"x": x.astype(np.float32)})
@@ -119,7 +120,7 @@ def test_softmax_of_finite_numbers(length: int, range_of: float) -> None:
 def test_softmax_divides_by_every_kind_of_sum() -> None:
     """Quotients are rounded right whatever the last bits of a row's sum are."""
     rng = np.random.default_rng(5)
-    x = -np.abs(rng.standard_normal((20_000, 16))) * rng.choice([0.1, 1.0, 10.0], (20_000, 1))
+    x = -np.abs(rng.standard_normal((12_000, 33))) * rng.choice([0.1, 1.0, 10.0], (12_000, 1))
     assert_same(softmax(x.shape), {"x": x.astype(np.float32)})
 
 

@@ -294,6 +294,15 @@ int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
                             outputs.step[1], n, count);
         return 1;
     }
+    if (inputs.outer == 0 && inputs.step[0] == 4 && outputs.step[0] == 4 && outputs.step[1] % 4 == 0 &&
+        count <= FAST_SHORT_ROW && outputs.row >= LEAST_ROW) {
+        int made = 1;
+        for (u64 n; made && (n = walk_row(&outputs)) != 0; walk_next(&outputs, n, 2))
+            made = fast_reduce_short_rows(r->imm[0], (f32 *)outputs.at[0],
+                                          (const f32 *)(inputs.at[0] + (outputs.at[1] - segment)), outputs.step[1] / 4,
+                                          n, count);
+        return made;
+    }
     if (outputs.step[0] != 4 || outputs.step[1] != 4 || outputs.row < LEAST_ROW)
         return 0;
     for (u64 n; (n = walk_row(&outputs)) != 0; walk_next(&outputs, n, 2))

@@ -227,6 +227,8 @@ static f32 fast_row(const struct row *row, f32 greatest, u64 n) { return any_row
 void fast_exponential_rows(const struct fast_exponentials *e, u64 first, u64 end)
 {
     u64 n = e->length;
+    if (fast_exponential_short_rows(e, first, end))
+        return;
     for (u64 i = first; i < end; i++) {
         struct row row = {.x = e->x + i * n,
                           .below = e->below ? e->below + i * n : NULL,

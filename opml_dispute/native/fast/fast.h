@@ -78,6 +78,9 @@ int fast_select(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_reduce_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_argreduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_scan_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_topk(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
@@ -132,6 +135,12 @@ struct fast_exponentials {
 };
 /* Rows [first, end). */
 void fast_exponential_rows(const struct fast_exponentials *e, u64 first, u64 end);
+
+/* The same for short rows, and REDUCE of `count` rows of n elements, `pitch` floats apart, to outputs side by side; 0 where
+ * rows are longer than this, or there are no vectors. */
+#define FAST_SHORT_ROW 32u
+int fast_exponential_short_rows(const struct fast_exponentials *e, u64 first, u64 end);
+int fast_reduce_short_rows(u64 function, float *o, const float *x, i64 pitch, u64 count, u64 n);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */

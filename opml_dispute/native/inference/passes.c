@@ -10,9 +10,7 @@ static int rewritten(const struct schedule *s, uint64_t first, uint64_t reader, 
     return 0;
 }
 
-/* Whether step i, in a chain that ends before step `end`, makes what only the next step reads, in a buffer: a later step
- * that reads this buffer would miss what is not written, until something else lies there. */
-static int only_for_next(const struct schedule *s, uint64_t i, uint64_t end)
+int schedule_only_for_next(const struct schedule *s, uint64_t i, uint64_t end)
 {
     const struct step *step = &s->step[i];
     if (!(step->buffered & 1))
@@ -80,7 +78,7 @@ static unsigned quantising(struct schedule *s, uint64_t i, uint64_t end)
     for (unsigned j = 1; j < steps; j++) {
         const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
         if (!schedule_is_made_by(step, 1, before) || (step->record.n_in == 2 && step->buffered >> 2 & 1) ||
-            !only_for_next(s, i + j - 1, end))
+            !schedule_only_for_next(s, i + j - 1, end))
             return 0;
     }
     if (scales < steps) {
@@ -105,7 +103,7 @@ static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
     for (; steps && steps < FAST_STEPS_MOST && i + steps < end; steps++) {
         struct step *before = &s->step[i + steps - 1], *step = &s->step[i + steps];
         if (!fast_is_arithmetic(&step->record) || step->record.lo != first->record.lo ||
-            step->record.hi != first->record.hi || !only_for_next(s, i + steps - 1, end) ||
+            step->record.hi != first->record.hi || !schedule_only_for_next(s, i + steps - 1, end) ||
             quantising(s, i + steps, end))
             break;
         unsigned chained = schedule_is_made_by(step, 1, before) ? 1 : step->record.n_in;

@@ -214,8 +214,10 @@ static int is_row_reduction(const struct step *step, uint64_t function, uint64_t
 
 /* Sees whether step i of a group begins what every softmax begins with: the greatest of a row, x - that, e to the power of
  * the difference, the sum of it, and perhaps the quotient by the sum. */
-static void plan_exponentials(struct step *step, uint64_t left, uint64_t rows, const uint8_t *segment)
+static void plan_exponentials(const struct schedule *s, uint64_t i, uint64_t left, uint64_t rows,
+                              const uint8_t *segment)
 {
+    struct step *step = &s->step[i];
     if (left < 4 || !is_row_reduction(step, RED_MAX, rows) || elements(&step->record, 1) < 2 * rows)
         return;
     const struct step *below = step + 1, *power = step + 2, *sum = step + 3, *quotient = step + 4;
@@ -225,8 +227,8 @@ static void plan_exponentials(struct step *step, uint64_t left, uint64_t rows, c
         below->record.hi != count)
         return;
     int keeps_below = !(below->buffered & 1);
-    if (!keeps_below && !(below->passes == 2 && below->is_arithmetic))
-        return; /* another step of the chain may read it */
+    if (!keeps_below && !schedule_only_for_next(s, i + 1, chain_end(s, i + 1)))
+        return;
     if (e->opcode != OP_UNARY || e->imm[0] != UN_EXP || e->dtype_in[0] != DT_F32 || !power->chained ||
         power->buffered & 1 || !schedule_is_packed(e, 0) || !is_packed_output_of(power, 1, below))
         return;
@@ -268,7 +270,7 @@ uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segme
     for (uint64_t k = i; k < end; k++) {
         s->step[k].together = 0;
         plan_squares(&s->step[k], end - k, rows, segment);
-        plan_exponentials(&s->step[k], end - k, rows, segment);
+        plan_exponentials(s, k, end - k, rows, segment);
     }
     head->rows_at_once = length < AT_ONCE / TOGETHER ? AT_ONCE / length / TOGETHER * TOGETHER : TOGETHER;
     return end;

@@ -94,6 +94,9 @@ static inline int schedule_is_made_by(const struct step *s, unsigned j, const st
     return (s->buffered >> j & 1) == (made->buffered & 1) && s->record.in[j - 1] == made->record.out;
 }
 
+/* Whether step i, in a chain that ends before step `end`, makes what only the next step reads, in a buffer: a later step
+ * that reads this buffer would miss what is not written, until something else lies there. */
+int schedule_only_for_next(const struct schedule *s, uint64_t i, uint64_t end);
 /* Sees which steps from step i on, in a chain that ends before step `end`, are one pass. */
 void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end);
 /* Makes elements [lo, hi) of the steps of a chain, every step in turn. `copy`: of the records of those with operands in
