@@ -60,10 +60,10 @@ def test_views_of_other_types_are_copied_too(kind: str) -> None:
     """A cast reads a view of binary32, a choice one of bool."""
     graph = Graph()
     of = view_of(kind, graph)
-    positive = graph.node("Greater", of, graph.constant(np.float32(0)))
+    positive = graph.node("Greater", of, graph.constant(np.array(0, np.float32)))
     whole = graph.node("Cast", of, to=6)
     seen = graph.node("Transpose", positive, perm=[3, 1, 0, 2])
-    chosen = graph.node("Where", seen, graph.constant(np.float32(1)), graph.constant(np.float32(2)))
+    chosen = graph.node("Where", seen, graph.constant(np.array(1, np.float32)), graph.constant(np.array(2, np.float32)))
     made = compile_model(graph.model([whole, chosen]))
     assert copies(made) == 2
     assert_same(made, named(made))

@@ -191,6 +191,15 @@ def test_convolution_with_any_strides_and_dilations(bench: Bench, seed: int) -> 
     agree(bench, strewn_case(rng, case))
 
 
+@pytest.mark.parametrize("size", [8, 9, 16, 32, 33])
+def test_convolution_of_patches(bench: Bench, size: int) -> None:
+    """Windows that lie side by side, of sizes up to what is laid out and beyond."""
+    rng = np.random.default_rng(size)
+    fields = [[2 * size, 3 * size], [size] * 2, [size] * 2, [1] * 2, [0] * 2, [2, 3], [0] * 2]
+    shape = [[*column, filler] for column, filler in zip(fields, (1, 1, 1, 1, 0, 1, 0), strict=True)]
+    agree(bench, strewn_case(rng, cases.conv(Maker(rng, awkward=False), shape, (1, 3, 20, 1), F32)))
+
+
 def images(rng: Rng) -> list[list[int]]:
     """Images as wide as up to five vectors, with windows of any size over them, strides of 1 to 3 and all paddings."""
     fields: list[list[int]] = [[] for _ in range(7)]

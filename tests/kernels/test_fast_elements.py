@@ -151,6 +151,30 @@ def test_functions_of_views(bench: Bench, function: Unary | Binary) -> None:
         agree(bench, make.case(record, prod(dims)))
 
 
+ONE_FUNCTIONS = (
+    *(Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV, Binary.MIN, Binary.MAX),
+    Binary.EQ,
+    Binary.LT,
+    Binary.LE,
+)
+
+
+@pytest.mark.parametrize("function", ONE_FUNCTIONS)
+def test_one_number_and_others_side_by_side(bench: Bench, function: Binary) -> None:
+    """A column and a row: the first operand is one number for each row of the output."""
+    out = DType.BOOL if function in (Binary.EQ, Binary.LT, Binary.LE) else DType.F32
+    for seed in range(12):
+        rng = np.random.default_rng([function, seed])
+        make, rows, columns = Maker(rng, awkward=True), int(rng.integers(1, 9)), int(rng.integers(2, 300))
+        inputs = make.put(numbers(rng, rows)), make.put(numbers(rng, columns))
+        record = Record(
+            *(Opcode.BINARY, out, ARENA.offset, inputs, (DType.F32, DType.F32), 2),
+            imm=words(function),
+            body=strided_body([rows, columns], [[columns, 1], [1, 0], [0, 1]]),
+        )
+        agree(bench, make.case(record, rows * columns))
+
+
 BRAIN_FUNCTIONS = (Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV, Binary.MIN, Binary.MAX, Binary.EQ)
 
 

@@ -213,25 +213,10 @@ static unary_row *const rows[] = {
     [UN_TAN] = tan_row,
 };
 
-/* Operands that lie apart or in short rows. */
-static void unary_of_copies(unary_row *row, struct walk *w)
+static void copied_unary_row(const void *self, f32 *o, const f32 *x, const f32 *y, u64 n)
 {
-    f32 x[LOOK], *o = NULL;
-    u64 held = 0;
-    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 2))
-        for (u64 at = 0, now; at < n; at += now) {
-            f32 *next = (f32 *)w->at[0] + at;
-            if (held == LOOK || (held && next != o + held)) {
-                row(o, x, held);
-                held = 0;
-            }
-            o = held ? o : next;
-            now = n - at < LOOK - held ? n - at : LOOK - held;
-            copy_apart(x + held, w->at[1] + (i64)at * w->step[1], w->step[1], now);
-            held += now;
-        }
-    if (held)
-        row(o, x, held);
+    (void)y;
+    (*(unary_row *const *)self)(o, x, n);
 }
 
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi)
@@ -248,7 +233,7 @@ int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi)
         for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 2))
             rows[function]((f32 *)w.at[0], (const f32 *)w.at[1], n);
     else
-        unary_of_copies(rows[function], &w);
+        run_copies(&w, 2, copied_unary_row, &rows[function]);
     return 1;
 }
 

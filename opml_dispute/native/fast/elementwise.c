@@ -190,50 +190,78 @@ static void powers_of_rows(struct walk *w)
                      n - at < LOOK ? n - at : LOOK);
 }
 
-/* Of operands that lie apart or in short rows. */
-static void powers_of_copies(struct walk *w)
+/* `self`: 1, or 0 where there is one exponent for all. */
+static void copied_powers(const void *self, f32 *o, const f32 *x, const f32 *y, u64 n)
 {
-    float x[LOOK], y[LOOK], *o = NULL;
-    const u8 *exponent = NULL; /* of all that are held, if a row has one */
-    u64 held = 0, step = w->step[2] != 0;
-    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 3))
-        for (u64 at = 0, now; at < n; at += now) {
-            float *next = (float *)w->at[0] + at;
-            if (held == LOOK || (held && (next != o + held || (!step && w->at[2] != exponent)))) {
-                pow_part(o, x, y, step, held);
-                held = 0;
-            }
-            if (!held) {
-                o = next;
-                exponent = w->at[2];
-                copy_apart(y, exponent, 0, !step);
-            }
-            now = n - at < LOOK - held ? n - at : LOOK - held;
-            copy_apart(x + held, w->at[1] + (i64)at * w->step[1], w->step[1], now);
-            copy_apart(y + held, w->at[2] + (i64)at * w->step[2], w->step[2], step ? now : 0);
-            held += now;
-        }
-    if (held)
-        pow_part(o, x, y, step, held);
+    pow_part(o, x, y, *(const u64 *)self, n);
+}
+
+/* One number, and others side by side: what the plain kernels have loops for only the other way around. */
+#define SINGLE_ROW(NAME, T, EXPR)                                                                                      \
+    static void NAME##_single_row(T *restrict o, f32 x, const f32 *restrict b, u64 n)                                  \
+    {                                                                                                                  \
+        for (u64 i = 0; i < n; i++) {                                                                                  \
+            f32 y = b[i];                                                                                              \
+            o[i] = EXPR;                                                                                               \
+        }                                                                                                              \
+    }
+SINGLE_ROW(add, f32, canonical(x + y))
+SINGLE_ROW(sub, f32, canonical(x - y))
+SINGLE_ROW(mul, f32, canonical(x *y))
+SINGLE_ROW(div, f32, canonical(x / y))
+SINGLE_ROW(min, f32, canonical(x < y || x != x ? x : y))
+SINGLE_ROW(max, f32, canonical(x > y || x != x ? x : y))
+SINGLE_ROW(eq, u8, x == y)
+SINGLE_ROW(lt, u8, x < y)
+SINGLE_ROW(le, u8, x <= y)
+
+static int single_rows(struct walk *w, u64 function)
+{
+    if (w->step[1] != 0 || w->step[2] != 4)
+        return 0;
+#define CASE(OPCODE, NAME, T)                                                                                          \
+    case OPCODE:                                                                                                       \
+        if (w->step[0] != sizeof(T))                                                                                   \
+            return 0;                                                                                                  \
+        for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 3))                                                        \
+            NAME##_single_row((T *)w->at[0], *(const f32 *)w->at[1], (const f32 *)w->at[2], n);                        \
+        return 1;
+    switch (function) {
+        CASE(BIN_ADD, add, f32)
+        CASE(BIN_SUB, sub, f32)
+        CASE(BIN_MUL, mul, f32)
+        CASE(BIN_DIV, div, f32)
+        CASE(BIN_MIN, min, f32)
+        CASE(BIN_MAX, max, f32)
+        CASE(BIN_EQ, eq, u8)
+        CASE(BIN_LT, lt, u8)
+        CASE(BIN_LE, le, u8)
+    default: return 0;
+    }
+#undef CASE
 }
 
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     u32 is_brain = r->dtype_in[0] == DT_BF16 && r->dtype_out == DT_BF16;
-    if (!is_brain && ((r->imm[0] != BIN_POW && r->imm[0] != BIN_DIV) || r->dtype_in[0] != DT_F32))
+    if (!is_brain && r->dtype_in[0] != DT_F32)
         return 0;
     struct walk w;
     struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
     if (is_brain)
         return brain_rows(&w, r->imm[0]);
+    if (single_rows(&w, r->imm[0]))
+        return 1;
     if (r->imm[0] == BIN_DIV)
         return divide_rows(&w);
-    if (w.step[0] != 4)
+    if (r->imm[0] != BIN_POW || w.step[0] != 4)
         return 0;
     if (lies_in_rows(&w, 1) && (w.step[2] == 4 || w.step[2] == 0))
         powers_of_rows(&w);
-    else
-        powers_of_copies(&w);
+    else {
+        u64 step = !fast_is_single(r, 2);
+        run_copies(&w, 3, copied_powers, &step);
+    }
     return 1;
 }

@@ -6,8 +6,8 @@
 #define OPML_LAYOUT_H
 #include "kernels/window.h"
 
-/* A stride beyond this is not worth a layout. */
-#define MOST_PARTS 8
+/* A stride beyond this is not worth a layout. As large as this are those that cut an image into patches. */
+#define MOST_PARTS 32
 
 /* One image and group, laid out. Positions are rows of `output[2]` neighbours, numbered across the output's rows. */
 struct layout {

@@ -1,4 +1,4 @@
-/* OP_TOPK of elements up to 32 bits: the order of (key, number) pairs as 64-bit words.
+/* OP_TOPK: of elements up to 32 bits the order of (key, number) pairs as 64-bit words, of longer ones that of the pairs.
  *
  * A word is the key (kernels/rows.h), which fits 32 bits, above the element's number counted down, so that words descend as
  * the result does. Few of many: a heap of words, and of the others only those are looked at that beat its least, sixteen
@@ -92,13 +92,72 @@ static void sort_all(u64 *word, u64 *other, u64 n)
     }
 }
 
+/* An element of 64 bits. */
+struct pair {
+    u64 key, number;
+};
+
+/* Whether x comes after y in the result. */
+INLINE u32 is_after(struct pair x, struct pair y) { return x.key < y.key || (x.key == y.key && x.number > y.number); }
+
+/* The last in the result on top. */
+static void sift_pair_down(struct pair *heap, u64 hole, u64 size, struct pair pair)
+{
+    for (u64 child; (child = 2 * hole + 1) < size; hole = child) {
+        child += child + 1 < size && is_after(heap[child + 1], heap[child]);
+        if (is_after(pair, heap[child]))
+            break;
+        heap[hole] = heap[child];
+    }
+    heap[hole] = pair;
+}
+
+/* The first k of n pairs of a key and its place, in the result's order. */
+static void select_pairs(struct pair *heap, const u64 *key, u64 n, u64 k)
+{
+    for (u64 i = 0; i < k; i++)
+        heap[i] = (struct pair){key[i], i};
+    for (u64 i = k / 2; i-- > 0;)
+        sift_pair_down(heap, i, k, heap[i]);
+    for (u64 i = k, end; i < n; i = end) {
+        u64 least = heap[0].key;
+        u32 any = 0;
+        end = i + TOGETHER < n ? i + TOGETHER : n;
+        for (u64 j = i; j < end; j++)
+            any |= key[j] > least; /* of equals the earlier is there already */
+        for (u64 j = i; any && j < end; j++)
+            if (key[j] > heap[0].key)
+                sift_pair_down(heap, 0, k, (struct pair){key[j], j});
+    }
+    for (u64 size = k; size-- > 1;) {
+        struct pair moved = heap[size];
+        heap[size] = heap[0];
+        sift_pair_down(heap, 0, size, moved);
+    }
+}
+
+/* One line of elements of 64 bits; `memory` for its keys and k pairs. */
+static void top_of_long(u8 *o, i64 so, const u8 *a, i64 sa, const struct record *r, u64 *memory)
+{
+    u64 n = r->dim[r->rank - 1u], k = r->imm[2], flip = r->imm[0] & 1 ? 0 : ~0ull;
+    struct pair *heap = (struct pair *)(memory + n);
+    for (u64 at = 0; at < n; at += CHUNK)
+        load_key_chunk(memory + at, a + (i64)at * sa, sa, r->dtype_in[0], n - at < CHUNK ? n - at : CHUNK, ~0ull);
+    for (u64 i = 0; i < n; i++)
+        memory[i] ^= flip;
+    select_pairs(heap, memory, n, k);
+    for (u64 j = 0; j < k; j++)
+        st_i64(o + (i64)j * so, (i64)heap[j].number);
+}
+
 int fast_topk(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
 {
     unsigned axis = r->rank - 1u;
     u64 length = r->dim[axis], k = r->imm[2];
-    if (dtype_bytes(r->dtype_in[0]) > 4 || length > LENGTH_MOST || k == 0)
+    int is_long = dtype_bytes(r->dtype_in[0]) > 4;
+    if (length > LENGTH_MOST || k == 0)
         return 0;
-    u64 *word = fast_buffer_get(&s->layout, 2 * length * sizeof(u64));
+    u64 *word = fast_buffer_get(&s->layout, 3 * length * sizeof(u64));
     if (!word)
         return 0;
     struct walk lines;
@@ -109,6 +168,10 @@ int fast_topk(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_s
     for (u64 n; (n = walk_row(&lines)) != 0; walk_next(&lines, n, 2))
         for (u64 i = 0; i < n; i++) {
             u8 *o = lines.at[0] + (i64)i * lines.step[0];
+            if (is_long) {
+                top_of_long(o, so, lines.at[1] + (i64)i * lines.step[1], sa, r, word);
+                continue;
+            }
             make_words(word, lines.at[1] + (i64)i * lines.step[1], sa, r->dtype_in[0], length, flip);
             if (k <= length / HEAP_AT_LEAST_ONE_IN)
                 select_few(word, length, k);

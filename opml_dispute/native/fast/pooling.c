@@ -27,6 +27,8 @@ enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 /* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
 
 static vec choose(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
+/* The second of equals; NaN if one is. */
+static vec greater(vec x, vec y) { return choose((x > y) | (x != x), x, y); }
 static vec canonical_vec(vec x)
 {
     veci is_nan = ((veci)x & 0x7fffffff) > 0x7f800000;
@@ -214,6 +216,90 @@ static row_function *row_for(const struct window *g, u64 function)
     return kernel == 4 && g->stride[2] == 4 ? max_4_step_4 : maxima[step];
 }
 
+/* Maxima of windows that overlap, in two passes: of every row of the input the maxima along it, and of these the maxima of
+ * the rows that a window has. The greater of two is the second of equals, and NaN if one is; so it does not matter how the
+ * taps, in their order, are put in brackets. Rows are copied with their padding, so that all taps are inside. */
+
+/* Maxima of one row of the input, of `columns` windows; `padded`: memory for the row, and for two vectors behind it. */
+static void maxima_of_row(const struct window *g, const float *row, float *padded, float *out, i64 columns)
+{
+    i64 kernel = g->kernel[2], dilation = g->dilation[2], size = columns + (kernel - 1) * dilation, pad = g->pad[2];
+    i64 begin = pad > 0 ? pad : 0, end = g->input[2] + pad;
+    begin = begin < size ? begin : size;
+    end = end < size ? end : size;
+    for (i64 i = 0; i < begin; i++)
+        padded[i] = -f32_inf();
+    for (i64 i = begin; i < end; i++)
+        padded[i] = row[i - pad];
+    for (i64 i = end > begin ? end : begin; i < size + 2 * WIDTH; i++)
+        padded[i] = -f32_inf();
+    for (i64 j = 0; j < columns; j += WIDTH) {
+        vec value = *(const vec *)(padded + j);
+        for (i64 t = 1; t < kernel; t++)
+            value = greater(value, *(const vec *)(padded + j + t * dilation));
+        *(vec *)(out + j) = value;
+    }
+}
+
+/* Whether windows are taken so: they move by one, and reach over several rows. */
+static int overlaps(const struct window *g, u64 function)
+{
+    return function == POOL_MAX && g->output[0] == 1 && g->kernel[0] == 1 && g->input[0] == 1 && g->pad[0] == 0 &&
+           g->stride[2] == 1 && g->kernel[1] >= 2 && g->kernel[1] > g->stride[1] && g->kernel[2] >= 3;
+}
+
+/* Output rows [first, end) of a channel at x; `maxima`: memory for the input's rows. */
+static void maxima_of_rows(const struct window *g, const float *x, float *padded, float *maxima, float *out, i64 first,
+                           i64 end)
+{
+    i64 columns = g->output[2], pitch = columns + WIDTH, reach = (g->kernel[1] - 1) * g->dilation[1];
+    i64 from = first * g->stride[1] - g->pad[1], to = (end - 1) * g->stride[1] - g->pad[1] + reach + 1;
+    from = from > 0 ? from : 0;
+    to = to < g->input[1] ? to : g->input[1];
+    for (i64 h = from; h < to; h++)
+        maxima_of_row(g, x + h * g->input[2], padded, maxima + h * pitch, columns);
+    for (i64 i = first; i < end; i++, out += columns)
+        for (i64 j = 0; j < columns; j += WIDTH) {
+            vec value = (vec){0} - f32_inf();
+            for (i64 t = 0; t < g->kernel[1]; t++) {
+                i64 h = i * g->stride[1] - g->pad[1] + t * g->dilation[1];
+                if (h >= 0 && h < g->input[1])
+                    value = greater(value, *(const vec *)(maxima + h * pitch + j));
+            }
+            value = canonical_vec(value);
+            if (columns - j >= WIDTH)
+                *(vec *)(out + j) = value;
+            else
+                for (i64 lane = 0; lane < columns - j; lane++)
+                    out[j + lane] = value[lane];
+        }
+}
+
+/* Floats of the memory that this takes: rows, with their padding, and the maxima of a channel. */
+#define PADDED_MOST (1u << 16)
+#define MAXIMA_MOST (1u << 22)
+
+/* Whole rows of outputs [lo, hi); 0 if they are no such windows. */
+static int overlapping_maxima(u8 *segment, const struct record *r, const struct window *g, u64 lo, u64 hi,
+                              struct fast_scratch *s)
+{
+    u64 columns = (u64)g->output[2], rows = (u64)g->output[1];
+    u64 size = columns + (u64)((g->kernel[2] - 1) * g->dilation[2]) + 2 * WIDTH;
+    if (!overlaps(g, r->imm[0]) || lo % columns || hi % columns || size > PADDED_MOST ||
+        (u64)g->input[1] > MAXIMA_MOST / (columns + WIDTH))
+        return 0;
+    float *padded = fast_buffer_get(&s->layout, (size + (u64)g->input[1] * (columns + WIDTH)) * sizeof(float));
+    if (!padded)
+        return 0;
+    for (u64 row = lo / columns, end; row < hi / columns; row = end) {
+        u64 channel = row / rows, first = row - channel * rows;
+        end = (channel + 1) * rows < hi / columns ? (channel + 1) * rows : hi / columns;
+        maxima_of_rows(g, (const float *)(segment + r->in[0]) + channel * g->in_size, padded, padded + size,
+                       (float *)(segment + r->out) + row * columns, (i64)first, (i64)(first + end - row));
+    }
+    return 1;
+}
+
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
 {
     struct window g;
@@ -224,6 +310,8 @@ int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_s
         columns * g.stride[2] > SIZE_MOST || g.input[2] > SIZE_MOST || reach > SIZE_MOST || g.pad[2] > SIZE_MOST ||
         g.pad[2] < -SIZE_MOST)
         return 0;
+    if (overlapping_maxima(segment, r, &g, lo, hi, s))
+        return 1;
     float *count = fast_buffer_get(&s->layout, (u64)(columns + WIDTH) * sizeof(float));
     if (!count)
         return 0;

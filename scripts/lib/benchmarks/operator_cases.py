@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
-
-Array = npt.NDArray[Any]
-OPSET = 20
-FLOAT, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
-U8, I8, I32, I64 = TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64
-
-
-@dataclass(frozen=True)
-class OperatorCase:
-    """One operator, or a few that belong together, with its inputs."""
-
-    name: str
-    model: onnx.ModelProto
-    inputs: dict[str, Array]
-    peer: onnx.ModelProto | None = None
-    """What ONNX Runtime runs instead, where it has no kernel for the model."""
+from lib.benchmarks.operator_models import (
+    FLOAT,
+    HALF,
+    I64,
+    U8,
+    Array,
+    OperatorCase,
+    brain_case,
+    case,
+    case_of,
+    half_case,
+    normal,
+    whole,
+)
+from onnx import helper
 
 
 def cases() -> Iterator[OperatorCase]:
@@ -43,80 +38,6 @@ def cases() -> Iterator[OperatorCase]:
     yield from _normalisations()
     yield from _orders()
     yield from _sequences()
-
-
-def normal(*shape: int, dtype: Any = np.float32, seed: int = 1) -> Array:
-    """Normally distributed numbers."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32).astype(dtype)
-
-
-def whole(*shape: int, dtype: Any, low: int, high: int) -> Array:
-    """Integers from low to high - 1."""
-    return np.random.default_rng(2).integers(low, high, shape).astype(dtype)
-
-
-def case(
-    name: str,
-    op: str,
-    inputs: Sequence[Array | None],
-    constants: Sequence[int] = (),
-    outputs: int = 1,
-    result: int | None = None,
-    **attributes: Any,
-) -> OperatorCase:
-    """`op` on `inputs`; those numbered in `constants` are part of the model. `result`: the outputs' element type."""
-    names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
-    node = helper.make_node(op, names, [f"y{i}" for i in range(outputs)], **attributes)
-    return _case(name, [node], inputs, constants, outputs, result)
-
-
-def _case(
-    name: str,
-    nodes: list[onnx.NodeProto],
-    inputs: Sequence[Array | None],
-    constants: Sequence[int],
-    outputs: int,
-    result: int | None = None,
-) -> OperatorCase:
-    given = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
-    fixed = {f"x{i}" for i in constants}
-    infos = [
-        helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-        for key, x in given.items()
-        if key not in fixed
-    ]
-    initializers = [numpy_helper.from_array(given[key], key) for key in sorted(fixed)]
-    kind = FLOAT if result is None else result
-    results = [helper.make_tensor_value_info(f"y{i}", kind, None) for i in range(outputs)]
-    graph = helper.make_graph(nodes, "operator", infos, results, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    if result is None:
-        # The types of the outputs follow from the inputs.
-        del graph.output[:]
-        del model.graph.output[:]
-        graph.output.extend(helper.make_empty_tensor_value_info(f"y{i}") for i in range(outputs))
-        model.graph.CopyFrom(graph)
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-        model = inferred
-    return OperatorCase(name, model, {key: x for key, x in given.items() if key not in fixed})
-
-
-def half_case(name: str, op: str, inputs: Sequence[Array], constants: Sequence[int] = (), **kw: Any) -> OperatorCase:
-    """The same in binary16."""
-    return case(name, op, [x.astype(np.float16) for x in inputs], constants, **kw)
-
-
-def brain_case(name: str, op: str, inputs: Sequence[Array], **attributes: Any) -> OperatorCase:
-    """
-    The same in bfloat16, between casts from and to binary32.
-
-    ONNX Runtime has no such kernels for a processor, so it gets the operator in binary32, without the casts.
-    """
-    nodes = [helper.make_node("Cast", [f"x{i}"], [f"b{i}"], to=BRAIN) for i in range(len(inputs))]
-    nodes.append(helper.make_node(op, [f"b{i}" for i in range(len(inputs))], ["b"], **attributes))
-    nodes.append(helper.make_node("Cast", ["b"], ["y0"], to=FLOAT))
-    whole = _case(name, nodes, inputs, (), 1)
-    return replace(whole, peer=case(name, op, inputs, **attributes).model)
 
 
 def _matrices() -> Iterator[OperatorCase]:
@@ -212,6 +133,7 @@ def _convolutions() -> Iterator[OperatorCase]:
     yield case(
         "Conv groups 8 64x28x28", "Conv", [normal(1, 64, 28, 28), normal(64, 8, 3, 3)], [1], pads=[1] * 4, group=8
     )
+    yield case("Conv 16x16 patches", "Conv", [normal(1, 3, 224, 224), normal(192, 3, 16, 16)], [1], strides=[16, 16])
     yield case(
         "ConvTranspose 2x2 stride 2",
         "ConvTranspose",
@@ -234,6 +156,7 @@ def _pools() -> Iterator[OperatorCase]:
     x = normal(1, 64, 112, 112)
     yield case("MaxPool 3x3 stride 2", "MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     yield case("MaxPool 2x2 stride 2", "MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    yield case("MaxPool 5x5", "MaxPool", [normal(1, 128, 20, 20)], kernel_shape=[5, 5], pads=[2] * 4)
     yield case("AveragePool 3x3", "AveragePool", [x], kernel_shape=[3, 3], pads=[1] * 4)
     yield case("GlobalAveragePool 512x7x7", "GlobalAveragePool", [normal(1, 512, 7, 7)])
 
@@ -335,11 +258,10 @@ def _elementwise() -> Iterator[OperatorCase]:
         yield case(f"{op} 1M", op, [np.abs(x) if op in ("Sqrt", "Log") else x])
     for op in ("Gelu", "HardSwish", "LeakyRelu", "Elu", "Selu", "Mish", "HardSigmoid", "Softsign"):
         yield case(f"{op} 256k", op, [normal(512, 512)])
-    turned = helper.make_node("Transpose", ["x0"], ["turned"], perm=[1, 0])
-    for op in ("Pow", "Exp"):
-        names = ["turned", "x1"] if op == "Pow" else ["turned"]
-        inputs = [np.abs(normal(512, 300)), np.array(1.7, np.float32)]
-        yield _case(f"{op} of a transposed 300x512", [turned, helper.make_node(op, names, ["y0"])], inputs, [1], 1)
+    for op in ("Add", "Greater"):
+        yield case(f"{op} column and row", op, [normal(512, 1), normal(1, 512)], result=None)
+    yield case("Pow column 14000x7", "Pow", [np.abs(normal(14000, 7)), normal(14000, 1)])
+    yield from _of_views()
     yield case("Atan 256k", "Atan", [normal(512, 512)])
     yield case("Clip 1M", "Clip", [x, np.array(-1, np.float32), np.array(1, np.float32)], [1, 2])
     yield case("PRelu 64x56x56", "PRelu", [normal(1, 64, 56, 56), normal(64, 1, 1)], [1])
@@ -348,6 +270,23 @@ def _elementwise() -> Iterator[OperatorCase]:
         "Add",
         [whole(512, 512, dtype=np.int64, low=0, high=99), whole(512, 512, dtype=np.int64, low=0, high=99)],
     )
+
+
+def _of_views() -> Iterator[OperatorCase]:
+    """Of tensors whose elements do not lie side by side."""
+    of = {
+        "300x512": (normal(512, 300), [1, 0]),
+        "112x112x3": (normal(3, 112, 112), [1, 2, 0]),
+        "3x112x112": (normal(112, 112, 3), [2, 0, 1]),
+    }
+    for shape, (x, perm) in of.items():
+        turned = helper.make_node("Transpose", ["x0"], ["turned"], perm=perm)
+        for op in ("Exp", "Add", "Pow", "Gelu", "Softmax", "Cast"):
+            names = ["turned", "x1"] if op in ("Add", "Pow") else ["turned"]
+            inputs = [np.abs(x), np.array(1.7, np.float32)][: len(names)]
+            attributes: dict[str, Any] = {"to": U8} if op == "Cast" else {}
+            node = helper.make_node(op, names, ["y0"], **attributes)
+            yield case_of(f"{op} of a transposed {shape}", [turned, node], inputs, range(1, len(names)), 1)
 
 
 def _casts() -> Iterator[OperatorCase]:
@@ -375,12 +314,19 @@ def _reductions() -> Iterator[OperatorCase]:
     yield case("ArgMax last axis", "ArgMax", [x], axis=1)
     yield case("ArgMax axis 0", "ArgMax", [x], axis=0)
     yield case("CumSum last axis", "CumSum", [x, np.array(1)], [1])
+    yield case("ArgMax axis 1 of 1x19x128x128", "ArgMax", [normal(1, 19, 128, 128)], axis=1)
+    for op in ("ReduceSum", "ReduceMax"):
+        yield case(f"{op} 20000x3", op, [normal(20000, 3), np.array([1])], [1])
+    yield case("ReduceMax u8", "ReduceMax", [whole(512, 512, dtype=np.uint8, low=0, high=256), np.array([1])], [1])
+    yield case("CumSum i64 axis 0", "CumSum", [whole(512, 256, dtype=np.int64, low=0, high=9), np.array(0)], [1])
     yield case("CumSum axis 0", "CumSum", [x, np.array(0)], [1])
 
 
 def _normalisations() -> Iterator[OperatorCase]:
     yield case("Softmax 512x512", "Softmax", [normal(512, 512)])
     yield case("Softmax 12x128x128", "Softmax", [normal(12, 128, 128)])
+    yield case("Softmax 10000x4", "Softmax", [normal(10000, 4)])
+    yield case("Softmax 8400x16", "Softmax", [normal(8400, 16)])
     yield case("Softmax axis 1 of 3", "Softmax", [normal(8, 64, 256)], axis=1)
     yield case("LogSoftmax 128x1000", "LogSoftmax", [normal(128, 1000)])
     yield case("LayerNormalization 128x768", "LayerNormalization", [normal(128, 768), normal(768), normal(768)], [1, 2])

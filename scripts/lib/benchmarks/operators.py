@@ -17,7 +17,8 @@ from statistics import median
 from typing import Any
 
 import onnxruntime
-from lib.benchmarks.operator_cases import OperatorCase, cases
+from lib.benchmarks.operator_cases import cases
+from lib.benchmarks.operator_models import OperatorCase
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
