@@ -33,6 +33,15 @@ class LeftBehind:
         forms = self._ledger().launched().get(nonce)
         return None if forms is None else self._sign_again(nonce, likeliest(forms).fields)[0]
 
+    def send_again(self, transaction_hash: bytes) -> None:
+        """Gives the node a transaction that it has lost, if the ledger still has it."""
+        for nonce, forms in self._ledger().launched().items():
+            for form in forms:
+                raw = self._sign_again(nonce, form.fields)[0] if form.hash == transaction_hash else None
+                if raw is not None:
+                    with suppress(RpcError):  # known, or mined meanwhile
+                        self._rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
+
     def push(self, nonce: int, max_fee_wei: int) -> None:
         """Sends what still waits under `nonce` again, with a higher fee."""
         ledger = self._ledger()

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.blob_transactions import PoolSigning, blob_fields
+from opml_dispute.chain.confirming import await_confirmations
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
 from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
 from opml_dispute.chain.keys import Signing
@@ -155,6 +156,16 @@ class Sender:
         finally:
             self._flights.clear()
         return [results[index] for index in range(len(orders))]
+
+    def confirmed(self, receipts: Sequence[Receipt], blocks: int) -> list[Receipt]:
+        """
+        The receipts once `blocks` blocks hold them, the first of which is their own. Raises as `await_confirmations`.
+        """
+
+        def send_again(receipt: Receipt) -> None:
+            self._left.send_again(receipt.hash)
+
+        return await_confirmations(self.rpc, receipts, blocks, send_again=send_again, tell=self._tell)
 
     def quote(self, work: Call[Any] | Creation, *, value_wei: int = 0) -> Quote:
         """The quote of a transaction. Raises what `send` raises before it sends anything."""

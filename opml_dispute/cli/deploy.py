@@ -15,7 +15,7 @@ from opml_dispute.chain.deploy import rehearse
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.times import Times
 from opml_dispute.cli.command_line import Command, Number, Seconds
-from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, sending_options
+from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, spending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc, open_sender
 from opml_dispute.devnet.samples import deploy_samples
@@ -72,7 +72,7 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     "--guardian", metavar="ADDRESS", help="The account that can pause and discard games. Default: the sender."
 )
 @click.option("--examples", is_flag=True, help="Also register the sample model and deploy its consumer.")
-@sending_options
+@spending_options
 @json_option
 def deploy(
     rpc_url: str | None,

@@ -146,6 +146,7 @@ def respond(
     if not is_watching:
         expect_unused("counts only together with --watch", ["interval"])
     if is_watching:
+        expect_unused("makes no sense with --watch, which looks at the chain anew all the time", ["confirmations"])
 
         def open_all() -> tuple[Session, Table]:
             session = Session.open(chain, sending, output)

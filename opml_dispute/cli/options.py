@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,12 +52,13 @@ class KeyOptions:
 
 @dataclass(frozen=True)
 class SendingOptions:
-    """The account that signs, the limit for gas prices, --dry-run and --yes."""
+    """The account that signs, the limit for gas prices, --dry-run, --yes and --confirmations."""
 
     key: KeyOptions
     max_fee: str | None
     dry_run: bool
     yes: bool
+    confirmations: int = 1
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,26 @@ def key_options(command: F) -> F:
 
 
 def sending_options(command: F) -> F:
+    """As `spending_options`, and --confirmations; the command gets `sending`."""
+
+    @spending_options
+    @click.option(
+        "--confirmations",
+        type=click.IntRange(1, 10_000),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Wait for N blocks, from the one that has the transaction. What a reorganisation takes back meanwhile is "
+        "sent again.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, sending: SendingOptions, confirmations: int, **kwargs: Any) -> Any:
+        return command(*args, sending=replace(sending, confirmations=confirmations), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def spending_options(command: F) -> F:
     """The key, --max-fee, --dry-run and --yes; the command gets `sending`."""
 
     @click.option(

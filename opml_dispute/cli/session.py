@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,8 @@ class Session:
     output: Output
     dry_run: bool
     ask_first: bool
+    confirmations: int = 1
+    """How many blocks have to hold what was sent, its own included."""
     done: list[Done] = field(default_factory=list)
 
     @classmethod
@@ -136,7 +138,7 @@ class Session:
         if not sending.dry_run:
             output.keep_going()
         introduce(sender, output)
-        return cls(system, sender, output, sending.dry_run, ask)
+        return cls(system, sender, output, sending.dry_run, ask, sending.confirmations)
 
     def send_all(self, intents: Sequence[Intent]) -> list[Done]:
         """
@@ -157,8 +159,9 @@ class Session:
             result = perform(intent, self.sender)
             self.report(result)
             done.append(result)
-        self.done += done
-        return done
+        confirmed = self._confirmed(done)
+        self.done += confirmed
+        return confirmed
 
     def send_each(self, intents: Sequence[Intent]) -> list[Done | OpmlError]:
         """
@@ -177,8 +180,32 @@ class Session:
         for outcome in outcomes:
             if isinstance(outcome, Done):
                 self.report(outcome)
-                self.done.append(outcome)
+        confirmed = iter(self._confirmed([outcome for outcome in outcomes if isinstance(outcome, Done)]))
+        outcomes = [next(confirmed) if isinstance(outcome, Done) else outcome for outcome in outcomes]
+        self.done += [outcome for outcome in outcomes if isinstance(outcome, Done)]
         return outcomes
+
+    def _confirmed(self, done: Sequence[Done]) -> list[Done]:
+        """
+        The same, once enough blocks hold them. What came into another block, and so may have done something else, is
+        reported anew. Raises `NotConfirmed` and `TakenBack`.
+        """
+        receipts = [one.receipt for one in done if one.receipt is not None]
+        if self.confirmations == 1 or not receipts:
+            return list(done)
+        last = max(receipt.block_number for receipt in receipts)
+        self.output.say(f"Waiting until block {last + self.confirmations - 1:,} …", style="dim")
+        now = {receipt.hash: receipt for receipt in self.sender.confirmed(receipts, self.confirmations)}
+        confirmed = []
+        for one in done:
+            receipt = None if one.receipt is None else now[one.receipt.hash]
+            confirmed.append(replace(one, receipt=receipt))
+            if receipt != one.receipt:
+                self.output.say("A reorganisation put this into another block:", style="yellow")
+                self.report(confirmed[-1])
+        self.output.say(f"{self.confirmations:,} blocks hold it.", style="green")
+        self.output.fact(confirmations=self.confirmations)
+        return confirmed
 
     def announce(self, intent: Intent) -> None:
         """Print what will happen, and why."""
@@ -196,7 +223,7 @@ class Session:
         if done.receipt is not None:
             paid_wei = done.receipt.paid_wei
             parts += [
-                f"tx {short(done.receipt.hash)}",
+                f"tx {short(done.receipt.hash)} in block {done.receipt.block_number:,}",
                 gas(done.receipt.gas_used),
                 f"paid {about_ether(paid_wei)} for it",
             ]
