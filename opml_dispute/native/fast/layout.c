@@ -77,26 +77,33 @@ struct layout_part layout_part(const struct layout *l, const struct window *g, i
     return (struct layout_part){first, end, first * stride + i - pad};
 }
 
-void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 end, layout_row *row, void *self)
+/* `layout_rows`, with what is done to a row inlined. */
+INLINE void walk_rows(const struct layout *l, const struct window *g, u64 first, u64 end, layout_row *row, void *self)
 {
     i64 begin = 0, reach = l->size[1], channel = 0, to = 0;
+    i64 rows = g->input[1], width = g->input[2], step = g->stride[1], pitch = l->pitch[1];
     if (g->output[0] == 1) { /* whole rows h of the layout */
         begin = (i64)first / g->output[2];
-        reach = (i64)(end - 1) / g->output[2] + (g->kernel[1] - 1) * g->dilation[1] / g->stride[1] + 1;
+        reach = (i64)(end - 1) / g->output[2] + (g->kernel[1] - 1) * g->dilation[1] / step + 1;
         reach = reach < l->size[1] ? reach : l->size[1];
     }
     /* INVARIANT: from lower addresses to higher: a row may be written in whole vectors, over the start of what follows. */
     for (u64 c = 0; c < g->C / g->groups; c++, channel += (i64)g->in_size, to += l->channel)
         for (i64 i = 0; i < g->stride[0]; i++)
-            for (i64 j = 0; l->part_of[0][i] >= 0 && j < g->stride[1]; j++)
-                for (i64 d = 0; l->part_of[1][j] >= 0 && d < l->size[0]; d++)
-                    for (i64 h = begin; h < reach; h++) {
-                        i64 at_d = d * g->stride[0] + i - g->pad[0], at_h = h * g->stride[1] + j - g->pad[1];
-                        int inside = at_d >= 0 && at_d < g->input[0] && at_h >= 0 && at_h < g->input[1];
-                        row(self, inside ? channel + (at_d * g->input[1] + at_h) * g->input[2] : -1,
-                            to + l->part_of[0][i] * l->part[0] + d * l->pitch[0] + l->part_of[1][j] * l->part[1] +
-                                h * l->pitch[1]);
-                    }
+            for (i64 j = 0; l->part_of[0][i] >= 0 && j < step; j++)
+                for (i64 d = 0; l->part_of[1][j] >= 0 && d < l->size[0]; d++) {
+                    i64 at_d = d * g->stride[0] + i - g->pad[0], at_h = begin * step + j - g->pad[1];
+                    i64 plane = at_d >= 0 && at_d < g->input[0] ? channel + at_d * rows * width : -1;
+                    i64 place = to + l->part_of[0][i] * l->part[0] + d * l->pitch[0] + l->part_of[1][j] * l->part[1];
+                    for (i64 h = begin; h < reach; h++, at_h += step)
+                        row(self, plane >= 0 && at_h >= 0 && at_h < rows ? plane + at_h * width : -1,
+                            place + h * pitch);
+                }
+}
+
+void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 end, layout_row *row, void *self)
+{
+    walk_rows(l, g, first, end, row, self);
 }
 
 #if LANES
@@ -104,17 +111,39 @@ void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 
 /* One image and group being laid out. */
 struct laying {
     const struct layout *l;
-    const struct window *g;
     const float *x;
     float *to;
+    i64 stride, size;
     struct layout_part parts[MOST_PARTS]; /* of a row that there is */
 };
 
-static void lay_out_row(void *self, i64 from, i64 to)
+/* A row of stride 1, which has one part. Whole vectors: what goes over is zeroed, and behind the row is the next, or
+ * room. */
+INLINE void lay_out_whole_row(void *self, i64 from, i64 to)
+{
+    const struct laying *laying = self;
+    i64 size = laying->size, first = laying->parts[0].first, end = laying->parts[0].end;
+    float *part = laying->to + to;
+    if (from < 0) {
+        for (i64 at = 0; at < size; at += LANES)
+            *(vec *)(part + at) = (vec){0};
+        return;
+    }
+    const float *x = laying->x + from + laying->parts[0].from - first;
+    for (i64 at = 0; at < first; at++)
+        part[at] = 0.0f;
+    for (i64 at = first; at < end; at += LANES)
+        *(vec *)(part + at) = *(const vec *)(x + at);
+    for (i64 at = end; at < size; at++)
+        part[at] = 0.0f;
+}
+
+/* A row of another stride. */
+INLINE void lay_out_parts(void *self, i64 from, i64 to)
 {
     const struct laying *laying = self;
     const struct layout *l = laying->l;
-    i64 stride = laying->g->stride[2], size = l->size[2];
+    i64 stride = laying->stride, size = laying->size;
     for (i64 i = 0; i < stride; i++) {
         if (l->part_of[2][i] < 0)
             continue;
@@ -124,11 +153,7 @@ static void lay_out_row(void *self, i64 from, i64 to)
             part[at] = 0.0f;
         const float *x = laying->x + from + in.from;
         i64 at = in.first;
-        if (stride == 1) {
-            /* Whole vectors: what goes over is zeroed, and behind the row is the next, or room. */
-            for (; at < in.end; at += LANES, x += LANES)
-                *(vec *)(part + at) = *(const vec *)x;
-        } else if (stride == 2) {
+        if (stride == 2) {
             copy_second(part + at, x, (u64)(in.end - at));
             at = in.end;
         }
@@ -141,10 +166,13 @@ static void lay_out_row(void *self, i64 from, i64 to)
 
 void layout_floats(const struct layout *l, const struct window *g, const float *x, u64 first, u64 end, float *to)
 {
-    struct laying laying = {.l = l, .g = g, .x = x, .to = to};
-    for (i64 i = 0; i < g->stride[2]; i++)
+    struct laying laying = {.l = l, .x = x, .to = to, .stride = g->stride[2], .size = l->size[2]};
+    for (i64 i = 0; i < laying.stride; i++)
         laying.parts[i] = layout_part(l, g, i);
-    layout_rows(l, g, first, end, lay_out_row, &laying);
+    if (laying.stride == 1)
+        walk_rows(l, g, first, end, lay_out_whole_row, &laying);
+    else
+        walk_rows(l, g, first, end, lay_out_parts, &laying);
 }
 
 #endif
