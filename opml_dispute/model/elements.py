@@ -52,8 +52,8 @@ def held(number: int) -> tuple[DType, int]:
 
 
 def name_of(number: int) -> str:
-    """What ONNX calls element type `number`."""
-    return str(TensorProto.DataType.Name(number))
+    """What ONNX calls element type `number`; the number, if it has no name."""
+    return str(TensorProto.DataType.Name(number)) if number in TensorProto.DataType.values() else f"type {number}"
 
 
 def held_note(number: int) -> str:

@@ -133,6 +133,26 @@ def sparse_values(sparse: onnx.SparseTensorProto, values: Array) -> Array:
     return dense
 
 
+def expect_as_declared(graph: onnx.GraphProto) -> None:
+    """Raises `InvalidModel` if an initializer that stands among the inputs has another type or shape there."""
+    declared = {value.name: value.type.tensor_type for value in graph.input}
+    for tensor in graph.initializer:
+        kind = declared.get(tensor.name)
+        if kind is None:
+            continue
+        sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+        fits = len(sizes) == len(tensor.dims) and all(
+            size is None or size < 0 or size == n for size, n in zip(sizes, tensor.dims, strict=False)
+        )
+        if kind.elem_type not in (0, tensor.data_type) or (kind.HasField("shape") and not fits):
+            name_of_type = elements.name_of(tensor.data_type)
+            raise InvalidModel(
+                f"constant {tensor.name!r} is {name_of_type} of shape {list(tensor.dims)}; the model declares an input"
+                f" {elements.name_of(kind.elem_type) if kind.elem_type else 'of any type'} of shape"
+                f" {['any' if size is None else size for size in sizes]}"
+            )
+
+
 def names_of_constants(graph: onnx.GraphProto) -> set[str]:
     """Tensors that have a value in the graph, which may stand among its inputs as well."""
     return {t.name for t in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}

@@ -29,6 +29,7 @@ from opml_dispute.model.graph_inputs import (
     constant_texts,
     constant_values,
     dimension_names,
+    expect_as_declared,
     fixed_value,
     held_type,
     names_of_constants,
@@ -98,6 +99,7 @@ class Importer:
         """The graph's outputs, by name, in the graph's order; then how many elements those of `max_sizes` have."""
         self._make_room(max_sizes or {})
         graph = self.model.graph
+        expect_as_declared(graph)
         scope = Scope()
         given = names_of_constants(graph)
         refuse_unknown("dims", dims, dimension_names(self.model))
@@ -185,7 +187,9 @@ class Importer:
         scope = place.scope
         for tensor in graph.initializer:
             if tensor.name not in scope.values:
-                scope.values[tensor.name] = self._constant(tensor)
+                constant = self._constant(tensor)
+                scope.expect_own(tensor.name, constant)
+                scope.values[tensor.name] = constant
         for sparse in graph.sparse_initializer:
             if sparse.values.name not in scope.values:
                 scope.values[sparse.values.name] = self._once(sparse, self._sparse)
@@ -250,6 +254,8 @@ class Importer:
         entry = find(domain, node.op_type, version)
         if entry is None:
             raise UnsupportedOp(node.op_type, full_name, version, why_unknown(node, version))
+        if entry.takes_more and len(node.input) > max(len(inputs), entry.named):
+            raise UnsupportedOp(node.op_type, full_name, version, f"input {len(inputs) + 1} is missing")
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name, version)
         rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, place.scope)
         try:

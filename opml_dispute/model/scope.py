@@ -5,6 +5,7 @@ from __future__ import annotations
 from opml_dispute.model.lower import Value
 from opml_dispute.model.padding import Padding
 from opml_dispute.model.refusals import InvalidModel
+from opml_dispute.model.tensor import Tensor
 
 
 class Scope:
@@ -31,9 +32,25 @@ class Scope:
             scope = scope.outer
         return None if scope is None else scope.paddings.get(name)
 
+    def expect_own(self, name: str, value: Tensor) -> None:
+        """Raises `InvalidModel` if a constant's name stands for something else around its graph: which one is meant?"""
+        scope = self.outer
+        while scope is not None and name not in scope.values:
+            scope = scope.outer
+        if scope is not None and not _are_same(scope.values[name], value):
+            raise InvalidModel(f"tensor {name!r} is a constant of a graph inside of one that has another of that name")
+
     def put(self, name: str, value: Value, padding: Padding | None) -> None:
         """Gives a value its name."""
         self.values[name] = value
         self.paddings.pop(name, None)
         if padding is not None:
             self.paddings[name] = padding
+
+
+def _are_same(around: Value, constant: Tensor) -> bool:
+    """Whether a value is a constant with the same elements."""
+    if around is constant or not isinstance(around, Tensor) or not around.is_constant:
+        return around is constant
+    kinds = [(each.dtype, each.narrow, each.shape) for each in (around, constant)]
+    return kinds[0] == kinds[1] and around.values().tobytes() == constant.values().tobytes()

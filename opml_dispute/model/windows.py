@@ -45,6 +45,16 @@ class Windows:
         return tuple(max(0, size) for size in self.after)
 
 
+def filled(rank: int, strides: Shape | None, dilations: Shape | None, pads: Shape | None) -> tuple[Shape, Shape, Shape]:
+    """Strides, dilations and pads, those that are left out with ONNX's defaults; an empty list is not left out."""
+    ones = (1,) * rank
+    return (
+        ones if strides is None else strides,
+        ones if dilations is None else dilations,
+        (0,) * (2 * rank) if pads is None else pads,
+    )
+
+
 def windows(
     spatial: Shape,
     kernel: Shape,
@@ -65,12 +75,13 @@ def windows(
     Raises `Refuse` if their lengths do not match the input's, or a window does not fit.
     """
     rank = len(spatial)
-    strides, dilations = strides or (1,) * rank, dilations or (1,) * rank
-    pads = pads or (0,) * (2 * rank)
+    strides, dilations, pads = filled(rank, strides, dilations, pads)
     if not len(kernel) == len(strides) == len(dilations) == rank or len(pads) != 2 * rank:
         raise Refuse(f"kernel {kernel}, strides {strides}, pads {pads} for an input of {rank} spatial dimensions")
     if min((*strides, *dilations, *kernel), default=1) < 1:
         raise Refuse(f"kernel {kernel}, strides {strides}, dilations {dilations}; expected positive numbers")
+    if min(pads, default=0) < 0:
+        raise Refuse(f"pads {pads}; expected no negative ones")
     before, after, out = [], [], []
     for d in range(rank):
         span = dilations[d] * (kernel[d] - 1) + 1

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import UnsupportedOp
@@ -66,6 +68,61 @@ CASES: dict[str, tuple[str, list[Array | None], dict[str, Any], tuple[int, ...]]
     "moves of another result": ("DeformConv", [KERNELS, ones(1, 2, 2, 2)], {}, X),
     "a bias of moved taps": ("DeformConv", [KERNELS, ones(1, 2, 3, 4), ones(1)], {}, X),
     "an update of one head": ("TensorScatter", [ones(1, 1, 1, 4)], {}, X),
+    "weights of another window": ("ConvTranspose", [SPREAD], {"kernel_shape": [3, 3]}, X),
+    "strides of nothing": ("ConvTranspose", [SPREAD], {"strides": [0, 1]}, X),
+    "more strides": ("ConvTranspose", [SPREAD], {"strides": [2, 2, 2]}, X),
+    "negative pads that spread": ("ConvTranspose", [SPREAD], {"pads": [-1, 0, 0, 0]}, X),
+    "more added than spread": ("ConvTranspose", [SPREAD], {"strides": [2, 2], "output_padding": [2, 0]}, X),
+    "a padding of no name": ("ConvTranspose", [SPREAD], {"auto_pad": "SAME"}, X),
+    "an output beyond the spread": ("ConvTranspose", [SPREAD], {"strides": [2, 2], "output_shape": [6, 7]}, X),
+    "an output of three sizes": ("ConvTranspose", [SPREAD], {"output_shape": [3, 3, 4]}, X),
+    "negative pads": ("Conv", [KERNELS], {"pads": [0, 0, -1, 0]}, X),
+    "places of other elements": ("MaxUnpool", [whole(*range(24))], {"kernel_shape": [1, 1]}, X),
+    "an output of another batch": (
+        "MaxUnpool",
+        [whole(*range(24)).reshape(X), whole(2, 2, 3, 4)],
+        {"kernel_shape": [1, 1]},
+        X,
+    ),
+    "an output of fewer places": (
+        "MaxUnpool",
+        [whole(*range(24)).reshape(X), whole(1, 2, 3, 3)],
+        {"kernel_shape": [1, 1]},
+        X,
+    ),
+    "a bias that makes rows": ("Gemm", [ones(4, 1), ones(1, 5)], {}, (3, 4)),
+    "a bias of more dimensions": ("Gemm", [ones(4, 2), ones(1, 1, 2)], {}, (3, 4)),
+    "weights of four dimensions": ("RNN", [ones(1, 2, 4, 1), ones(1, 2, 2)], {}, (3, 2, 4)),
+    "a transform of the components": ("DFT", [None, whole(2).reshape(())], {}, (1, 4, 2)),
+    "half of a complex spectrum": ("DFT", [], {"onesided": 1}, (1, 4, 2)),
+    "a region of more numbers": (
+        "Resize",
+        [ones(9), None, whole(1, 2, 3, 4)],
+        {"coordinate_transformation_mode": "tf_crop_and_resize"},
+        X,
+    ),
+    "places of one update for two": ("TensorScatter", [ones(2, 1, 3, 4), whole(0)], {}, (2, 1, 3, 4)),
+    "places of no update": ("TensorScatter", [ones(2, 1, 3, 4), whole()], {}, (2, 1, 3, 4)),
+    "a mask of taps in a row": (
+        "DeformConv",
+        [KERNELS, ones(1, 2, 3, 4), None, ones(12)],
+        {},
+        X,
+    ),
+    "another number of parts": ("Split", [], {"num_outputs": 3}, (6,)),
+    "neither sizes nor a number of parts": ("Split", [], {}, (6,)),
+    "sizes and a number of parts": ("Split", [whole(6)], {"num_outputs": 1}, (6,)),
+    "keys of another batch": ("Attention", [ones(1, 2, 5, 4), ones(1, 2, 5, 4)], {}, (2, 2, 3, 4)),
+    "values of fewer heads": ("Attention", [ones(1, 2, 5, 4), ones(1, 1, 5, 4)], {}, X),
+    "a mask of more keys": ("Attention", [ones(*X), ones(*X), ones(3, 5)], {}, X),
+    "a mask of one dimension": ("Attention", [ones(*X), ones(*X), ones(3)], {}, X),
+    "keys of the past alone": ("Attention", [ones(*X), ones(*X), None, ones(*X)], {}, X),
+    "lengths in a row": ("Attention", [ones(*X), ones(*X), None, None, None, whole(3).reshape(1, 1)], {}, X),
+    "a stage that is none": ("Attention", [ones(*X), ones(*X)], {"qk_matmul_output_mode": -1}, X),
+    "sines of more positions": ("RotaryEmbedding", [ones(4, 2), ones(5, 2), whole(0, 1, 2).reshape(1, 3)], {}, X),
+    "positions of one place": ("RotaryEmbedding", [ones(4, 2), ones(4, 2), whole(0).reshape(1, 1)], {}, X),
+    "a yes of two": ("ReduceSum", [whole(1)], {"keepdims": 2}, X),
+    "a yes below zero": ("MaxPool", [], {"kernel_shape": [2, 2], "ceil_mode": -1}, X),
     "classes of fewer scores": ("NegativeLogLikelihoodLoss", [whole(0, 1)], {}, (3, 4)),
     "one weight for all classes": ("SoftmaxCrossEntropyLoss", [whole(0, 1, 2), ones(1)], {}, (3, 4)),
 }
@@ -80,3 +137,56 @@ def test_a_model_of_parts_that_do_not_fit_is_refused(name: str) -> None:
     y = graph.node(op_type, "x", *constants, **attributes)
     with pytest.raises(UnsupportedOp):
         compile_model(graph.model([y], opset=24))
+
+
+TOKENS: dict[str, Any] = {
+    "max_gram_length": 2, "min_gram_length": 1, "max_skip_count": 0, "mode": "TF", "ngram_counts": [0, 2],
+    "ngram_indexes": [0, 1, 2], "pool_int64s": [1, 2, 3, 4],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_gram_length": 3}, {"min_gram_length": 0}, {"min_gram_length": 3}, {"max_skip_count": -1}]
+)
+def test_ngrams_of_lengths_that_the_pool_does_not_have_are_refused(change: dict[str, int]) -> None:
+    graph = Graph()
+    x = graph.input("x", (1, 6), TensorProto.INT64)
+    y = graph.node("TfIdfVectorizer", x, **TOKENS)
+    compile_model(graph.model([y], opset=9))
+    graph = Graph()
+    y = graph.node("TfIdfVectorizer", graph.input("x", (1, 6), TensorProto.INT64), **(TOKENS | change))
+    with pytest.raises(UnsupportedOp):
+        compile_model(graph.model([y], opset=9))
+
+
+@pytest.mark.parametrize("opset", [2, 11, 13])
+def test_parts_are_equal_before_opset_18(opset: int) -> None:
+    graph = Graph()
+    y = graph.node("Split", graph.input("x", (7,)), outputs=2)
+    with pytest.raises(UnsupportedOp, match="2 equal parts of 7"):
+        compile_model(graph.model([y, f"{y}.1"], opset=opset))
+
+
+def test_a_list_of_inputs_ends_with_an_input() -> None:
+    """An empty name behind the last one is no input that was left out."""
+    graph = Graph()
+    y = graph.node("Concat", graph.input("x", (2, 3)), "", axis=0)
+    with pytest.raises(UnsupportedOp, match="input 2 is missing"):
+        compile_model(graph.model([y]))
+
+
+@pytest.mark.parametrize("name", ["pads", "strides", "dilations"])
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "AveragePool", "MaxPool", "LpPool", "MaxUnpool"])
+def test_an_empty_list_is_not_one_that_was_left_out(op_type: str, name: str) -> None:
+    if op_type == "MaxUnpool" and name == "dilations":
+        return  # it has none
+    graph = Graph()
+    others = [graph.constant(KERNELS if op_type == "Conv" else SPREAD)] if op_type.startswith("Conv") else []
+    others = [graph.constant(whole(*range(24)).reshape(X))] if op_type == "MaxUnpool" else others
+    attributes: dict[str, Any] = {} if op_type.startswith("Conv") else {"kernel_shape": [1, 1]}
+    y = graph.node(op_type, graph.input("x", X), *others, **attributes)
+    compile_model(graph.model([y], opset=22))
+    empty = helper.make_attribute(name, [], attr_type=onnx.AttributeProto.INTS)
+    graph.nodes[0].attribute.append(empty)
+    with pytest.raises(UnsupportedOp):
+        compile_model(graph.model([y], opset=22))

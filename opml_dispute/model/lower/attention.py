@@ -77,13 +77,21 @@ def attention(
     q = _heads(g, q, q_num_heads, "queries")
     k, v = _heads(g, k, kv_num_heads, "keys"), _heads(g, v, kv_num_heads, "values")
     past = 0
+    if (past_key is None) != (past_value is None):
+        raise Refuse("keys of the past without values, or values without keys")
     if past_key is not None and past_value is not None:
         past = past_key.shape[2]
         k, v = g.concat([past_key, k], 2), g.concat([past_value, v], 2)
     batch, heads, queries, size = q.shape
     shared, keys = k.shape[1], k.shape[2]
-    if heads % shared:
-        raise Refuse(f"{heads} query heads over {shared} key heads")
+    if not shared or heads % shared or k.shape[0] != batch or v.shape[:3] != k.shape[:3]:
+        raise Refuse(f"queries {list(q.shape)}, keys {list(k.shape)} and values {list(v.shape)}")
+    if valid_keys is not None and valid_keys.shape != (batch,):
+        raise Refuse(f"lengths {list(valid_keys.shape)} of {batch} sequences")
+    if mask is not None and not (2 <= mask.rank <= 4 and mask.shape[-1] <= keys):
+        raise Refuse(f"a mask {list(mask.shape)} of {keys} keys; expected two to four dimensions, and not more keys")
+    if not 0 <= qk_matmul_output_mode <= 3:
+        raise Refuse(f"qk_matmul_output_mode {qk_matmul_output_mode}; expected 0 to 3")
     # [batch][shared][heads of the group][queries][size]; keys and values do not move along the group.
     factor = 1 / sqrt(size) if scale is None else scale
     grouped = g.reshape(g.mul(_wide(g, q), factor), (batch, shared, heads // shared, queries, size))
@@ -156,8 +164,13 @@ def flex_attention(
     softmax_precision: int = 1,
 ) -> Tensor:
     """Attention whose scores and weights pass through graphs of the model's own."""
-    if q.rank != 4 or q.shape[1] % k.shape[1]:
-        raise Refuse(f"queries {list(q.shape)} over keys {list(k.shape)}")
+    if (
+        {q.rank, k.rank, v.rank} != {4}
+        or q.shape[1] % k.shape[1]
+        or k.shape[0] != q.shape[0]
+        or v.shape[:3] != k.shape[:3]
+    ):
+        raise Refuse(f"queries {list(q.shape)}, keys {list(k.shape)} and values {list(v.shape)}")
     inner = dtype_of(softmax_precision)
     batch, heads, queries, size = q.shape
     shared, keys = k.shape[1], k.shape[2]
@@ -191,7 +204,11 @@ def rotary_embedding(
     heads = _heads(g, x, num_heads, "the input")
     turned = rotary_embedding_dim or heads.shape[3]
     half = turned // 2
+    if cosines.shape != sines.shape:
+        raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected as many of each")
     if positions is not None:
+        if positions.shape != (heads.shape[0], heads.shape[2]):
+            raise Refuse(f"positions {list(positions.shape)} of {heads.shape[0]} sequences of {heads.shape[2]}")
         cosines, sines = g.take(cosines, positions, 0), g.take(sines, positions, 0)
     if cosines.shape[-1] != half or cosines.shape != sines.shape:
         raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected {half} for each position")

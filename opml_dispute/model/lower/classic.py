@@ -92,11 +92,27 @@ def floats(g: Builder, values: Sequence[float]) -> Tensor:
     return g.constant(np.array(values, np.float32))
 
 
-def _linear(g: Builder, x: Tensor, coefficients: Sequence[float], intercepts: Sequence[float] | None) -> Tensor:
+def _linear(
+    g: Builder, x: Tensor, coefficients: Sequence[float], intercepts: Sequence[float] | None, scores: int
+) -> Tensor:
+    """x: [N][features] -> f32[N][scores]. Raises `Refuse` for more or fewer numbers than that takes."""
     x = matrix(g, x)
-    weights = g.reshape(floats(g, coefficients), (len(coefficients) // x.shape[1], x.shape[1]))
+    shape = (scores, x.shape[1])
+    if len(coefficients) != scores * x.shape[1]:
+        raise Refuse(f"{len(coefficients)} coefficients; expected {x.shape[1]} for each of {scores}")
+    if intercepts and len(intercepts) != scores:
+        raise Refuse(f"{len(intercepts)} intercepts; expected {scores}, or none")
     bias = floats(g, intercepts) if intercepts else None
-    return g.contract(x, weights.transposed((1, 0)), bias)
+    return g.contract(x, g.reshape(floats(g, coefficients), shape).transposed((1, 0)), bias)
+
+
+def _for_features(g: Builder, values: Sequence[float], x: Tensor, name: str) -> Tensor:
+    """One number for all features, or one for each: binary32. Raises `Refuse` for another number of numbers."""
+    if not x.rank or len(values) not in (1, x.shape[-1]):
+        raise Refuse(
+            f"{name} of {len(values)} numbers for an input of shape {list(x.shape)}; expected 1, or one a feature"
+        )
+    return floats(g, values)
 
 
 @lowers("LinearRegressor", domain=ML)
@@ -109,7 +125,7 @@ def linear_regressor(
     post_transform: str = "NONE",
     targets: int = 1,
 ) -> Tensor:
-    return post_transformed(g, _linear(g, x, coefficients, intercepts), post_transform)
+    return post_transformed(g, _linear(g, x, coefficients, intercepts, targets), post_transform)
 
 
 @lowers("LinearClassifier", domain=ML)
@@ -125,8 +141,9 @@ def linear_classifier(
     post_transform: str = "NONE",
 ) -> tuple[Tensor, Tensor]:
     labels = numbers_of_labels(g, classlabels_ints, classlabels_strings)
-    scores = _linear(g, x, coefficients, intercepts)
-    if scores.shape[1] == 1 and len(labels) == 2:
+    one_for_two = len(labels) == 2 and len(coefficients) == x.shape[-1]
+    scores = _linear(g, x, coefficients, intercepts, 1 if one_for_two else len(labels))
+    if one_for_two:
         if post_transform == "LOGISTIC":
             label, scores = two_classes(g, scores, labels, post_transform, positive=False)
             return as_labels(label, classlabels_strings), scores
@@ -141,8 +158,8 @@ def scaler(
 ) -> Tensor:
     """(x - offset) * scale, one of each for all features or for each; of binary64 in binary64, rounded at the end."""
     x = x if x.dtype is DType.F64 else g.cast(x, DType.F32)
-    x = g.sub(x, g.cast(floats(g, offset), x.dtype)) if offset else x
-    return g.cast(g.mul(x, g.cast(floats(g, scale), x.dtype)) if scale else x, DType.F32)
+    x = g.sub(x, g.cast(_for_features(g, offset, x, "offset"), x.dtype)) if offset else x
+    return g.cast(g.mul(x, g.cast(_for_features(g, scale, x, "scale"), x.dtype)) if scale else x, DType.F32)
 
 
 @lowers("Normalizer", domain=ML)
@@ -178,8 +195,9 @@ def binarizer(g: Builder, x: Tensor, *, threshold: float = 0.0) -> Tensor:
 def feature_vectorizer(g: Builder, *xs: Tensor, inputdimensions: Sequence[int] | None = None) -> Tensor:
     """The inputs one behind another, each cut or filled up with zeros to as many columns as the model says it has."""
     rows = [matrix(g, x) for x in xs]
-    widths = list(inputdimensions or ())[: len(rows)]
-    for i, width in enumerate(widths):
+    if inputdimensions and len(inputdimensions) != len(rows):
+        raise Refuse(f"{len(inputdimensions)} inputdimensions for {len(rows)} inputs")
+    for i, width in enumerate(inputdimensions or ()):
         g.expect_few(width, "columns of features")
         row, missing = rows[i], width - rows[i].shape[1]
         rows[i] = g.pad(row, (0, 0), (0, missing)) if missing > 0 else row.sliced(1, 0, width)
@@ -198,8 +216,9 @@ def imputer(
 ) -> Tensor:
     """One value (or NaN) replaced by another, one for all features or for each."""
     if imputed_value_int64s:
+        _for_features(g, imputed_value_int64s, x, "imputed_value_int64s")
         return g.choose(g.equal(x, replaced_value_int64), g.constant(np.array(imputed_value_int64s, np.int64)), x)
-    values = floats(g, imputed_value_floats or [0.0])
+    values = _for_features(g, imputed_value_floats or [0.0], x, "imputed_value_floats")
     if replaced_value_float != replaced_value_float:
         return g.select(g.unary(Unary.ISNAN, x), values, x)
     return g.select(g.equal(x, replaced_value_float), values, x)
@@ -249,6 +268,8 @@ def label_encoder(
     """The value that belongs to the key that x equals, else the default."""
     keys = keys_tensor or _listed(g, keys_floats, keys_int64s, keys_strings)
     values = values_tensor or _listed(g, values_floats, values_int64s, values_strings)
+    if keys.size != values.size or keys.rank > 1 or values.rank > 1:
+        raise Refuse(f"keys of shape {list(keys.shape)} for values of shape {list(values.shape)}")
     if (keys.narrow == TensorProto.STRING) != (x.narrow == TensorProto.STRING):
         raise Refuse("keys that are text for an input that is not, or the other way round")
     if default_tensor is not None:

@@ -12,7 +12,7 @@ from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
-from opml_dispute.model.windows import Windows, windows
+from opml_dispute.model.windows import Windows, filled, windows
 
 LEAST_PRODUCT = 64
 """Taps from which on a convolution of one signal is a matrix product."""
@@ -109,8 +109,10 @@ def conv_transpose(
     if x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
         raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
     _expect_bias(bias, group * w.shape[1])
-    strides, dilations = strides or (1,) * rank, dilations or (1,) * rank
-    extra, kernel = output_padding or (0,) * rank, w.shape[2:]
+    kernel = w.shape[2:]
+    strides, dilations, pads = filled(rank, strides, dilations, pads)
+    extra = (0,) * rank if output_padding is None else output_padding
+    _expect_transposed(kernel, kernel_shape, strides, dilations, pads, extra, output_shape)
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     full = [s * (n - 1) + e + k for s, n, e, k in zip(strides, x.shape[2:], extra, spans, strict=True)]
     begin, out = _cropping(full, rank, strides, x.shape[2:], auto_pad, output_shape, pads)
@@ -136,6 +138,31 @@ def conv_transpose(
     x = g.pad(x, (0, 0, *(min(b, 0) for b in before)), (0,) * x.rank)
     at = Windows(kernel, (1,) * rank, dilations, tuple(max(b, 0) for b in before), (0,) * rank, out)
     return g.conv(x, turned, bias, at, groups=group)
+
+
+def _expect_transposed(
+    kernel: Shape,
+    kernel_shape: Shape | None,
+    strides: Shape,
+    dilations: Shape,
+    pads: Shape,
+    extra: Shape,
+    output_shape: Shape | None,
+) -> None:
+    """Raises `Refuse` for lists that have other lengths, or values, than a transposed convolution can have."""
+    rank = len(kernel)
+    if kernel_shape is not None and tuple(kernel_shape) != kernel:
+        raise Refuse(f"kernel_shape {list(kernel_shape)} for weights of {list(kernel)}")
+    lists = (strides, dilations, extra, pads[:rank], pads[rank:])
+    if {len(each) for each in lists} != {rank} or len(output_shape or kernel) not in (rank, rank + 2):
+        raise Refuse(
+            f"strides {strides}, dilations {dilations}, pads {pads}, output_padding {extra}, output_shape"
+            f" {output_shape} for {rank} spatial dimensions"
+        )
+    if min((*kernel, *strides, *dilations)) < 1 or min((*pads, *extra)) < 0:
+        raise Refuse(f"kernel {kernel}, strides {strides}, dilations {dilations}, pads {pads}, output_padding {extra}")
+    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise Refuse(f"output_padding {extra}; expected less than the stride or the dilation")
 
 
 def _phase_by_phase(
@@ -183,17 +210,22 @@ def _cropping(
     spatial: Shape,
     auto_pad: str,
     output_shape: Shape | None,
-    pads: Shape | None,
+    pads: Shape,
 ) -> tuple[Shape, Shape]:
     """How many elements to leave out in front, and how many to keep, of the `full` result."""
+    if auto_pad not in ("NOTSET", "", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        raise Refuse(f"auto_pad {auto_pad!r}; expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
     if output_shape is not None:
         out = tuple(output_shape[-rank:])
+        if any(o > n for o, n in zip(out, full, strict=True)):
+            raise Refuse(f"output_shape {list(out)}; these attributes and inputs make {full} at most")
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         out = tuple(n * s for n, s in zip(spatial, strides, strict=True))
     else:
-        widths = pads or (0,) * (2 * rank)
-        kept = tuple(n - b - e for n, b, e in zip(full, widths[:rank], widths[rank:], strict=True))
-        return tuple(widths[:rank]), kept
+        kept = tuple(n - b - e for n, b, e in zip(full, pads[:rank], pads[rank:], strict=True))
+        if min(kept) < 0:
+            raise Refuse(f"pads {list(pads)} of a result of {full}")
+        return tuple(pads[:rank]), kept
     left_out = [max(n - o, 0) for n, o in zip(full, out, strict=True)]
     begin = [n // 2 if auto_pad == "SAME_UPPER" else n - n // 2 for n in left_out]
     return tuple(begin), out

@@ -114,6 +114,8 @@ def tensor_scatter(
     if others[0] != others[1] or update.shape[along] > x.shape[along]:
         raise Refuse(f"an update {list(update.shape)} of {list(x.shape)} along axis {axis}")
     batch, length = x.shape[0], update.shape[along]
+    if at is not None and at.shape != (batch,):
+        raise Refuse(f"places {list(at.shape)} of {batch} updates")
     start = g.filled((batch,), 0, DType.I64) if at is None else g.cast(at, DType.I64)
     index = g.add(start.with_axis(1), g.arange(length).with_axis(0))
     if mode == "circular":

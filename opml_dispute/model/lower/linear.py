@@ -10,7 +10,7 @@ from opml_dispute.model.lower.integers import product_of_dequantised
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
-from opml_dispute.model.tensor import Tensor
+from opml_dispute.model.tensor import Tensor, broadcast_shapes
 
 
 @lowers("MatMul")
@@ -37,6 +37,8 @@ def gemm(
         raise Refuse(f"factors of shapes {list(a.shape)} and {list(b.shape)}; expected two matrices")
     a = a.transposed((1, 0)) if transA else a
     b = b.transposed((1, 0)) if transB else b
+    if c is not None and broadcast_shapes(c.shape, (a.shape[0], b.shape[1])) != (a.shape[0], b.shape[1]):
+        raise Refuse(f"a bias {list(c.shape)} of a product {[a.shape[0], b.shape[1]]}")
     product = product_of_dequantised(g, a, b)
     if alpha == 1 and beta == 1 and product is None:
         return g.matmul(a, b, c)

@@ -9,7 +9,7 @@ from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import Pooling, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
-from opml_dispute.model.windows import Windows, windows
+from opml_dispute.model.windows import Windows, filled, windows
 
 
 def _windows(
@@ -133,7 +133,9 @@ def max_unpool(
 ) -> Tensor:
     """Each element back at its place (as MaxPool gave it) in an output of zeros."""
     rank = x.rank - 2
-    widths, steps = pads or (0,) * (2 * rank), strides or (1,) * rank
+    steps, _, widths = filled(rank, strides, None, pads)
+    if indices.shape != x.shape or rank < 1:
+        raise Refuse(f"places {list(indices.shape)} of elements {list(x.shape)}")
     natural = tuple(
         (n - 1) * s + k - b - e
         for n, s, k, b, e in zip(x.shape[2:], steps, kernel_shape, widths[:rank], widths[rank:], strict=True)
@@ -146,4 +148,6 @@ def max_unpool(
     if output_shape is None:
         return result
     shape = tuple(int(n) for n in g.known(output_shape, "the output's shape"))
+    if shape[:2] != pooled[:2] or any(want < have for want, have in zip(shape, pooled, strict=True)):
+        raise Refuse(f"an output {list(shape)} of elements {list(x.shape)}; expected at least {list(pooled)}")
     return g.pad(result, (0,) * x.rank, [want - have for want, have in zip(shape, pooled, strict=True)])

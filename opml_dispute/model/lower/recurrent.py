@@ -175,6 +175,8 @@ def _run(
 
 def _weights(w: Tensor, r: Tensor, gates: int, hidden_size: int | None) -> tuple[list[tuple[Weights, Weights]], int]:
     """The weights of each direction, and the size of the state."""
+    if (w.rank, r.rank) != (3, 3):
+        raise Refuse(f"weights {list(w.shape)} and {list(r.shape)}; expected three dimensions")
     hidden = r.shape[2]
     if hidden_size not in (None, hidden):
         raise Refuse(f"states of {hidden_size} numbers with weights {list(r.shape)}")

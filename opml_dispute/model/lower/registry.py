@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from onnx import TensorProto
 
@@ -56,6 +56,16 @@ _UPDATE_PARAMETERS = frozenset({"Adagrad", "Adam", "Momentum"})
 """Operators whose results have the type of the parameters, input 2 and those behind it, which no schema binds."""
 
 _WALK_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+_FLAGS: Final = frozenset({
+    "allowzero", "antialias", "broadcast", "ceil_mode", "center_point_box", "count_include_pad",
+    "detect_negative", "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved",
+    "inverse", "is_causal", "is_test", "keepdims", "largest", "layout", "linear_before_reset",
+    "noop_with_empty_axes", "one_class", "onesided", "periodic", "reverse", "saturate", "select_last_index",
+    "sorted", "spatial", "storage_order", "training_mode", "transA", "transB", "upper", "zeros",
+})  # fmt: skip
+"""Attributes that say yes or no: ONNX Runtime takes other numbers for a no in some, for a yes in others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,9 @@ class LoweringEntry:
         unknown = sorted(attributes.keys() - self.attributes)
         if unknown:
             raise Refuse(f"attribute {unknown[0]!r} is not supported; expected {_names(self.attributes)}")
+        for name in _FLAGS & attributes.keys():
+            if attributes[name] not in (0, 1):
+                raise Refuse(f"attribute {name!r} is {attributes[name]}; expected 0 or 1")
         missing = sorted(self.required - attributes.keys())
         if missing:
             raise Refuse(f"attribute {missing[0]!r} is missing")

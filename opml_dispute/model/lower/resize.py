@@ -234,6 +234,8 @@ def resize(
         if roi is None:
             raise Refuse("tf_crop_and_resize without roi")
         bounds = [float(bound) for bound in g.known(roi, "the region")]
+        if len(bounds) != 2 * len(along):
+            raise Refuse(f"a region of {len(bounds)} numbers; expected {2 * len(along)}")
         for i, axis in enumerate(along):
             window[axis] = (bounds[i], bounds[len(along) + i])
     return _resize(

@@ -341,7 +341,7 @@ def deform_conv(
     )
     n, c, m = x.shape[0], x.shape[1], w.shape[0]
     kernel, out = w.shape[2:], windows.out
-    if offset.shape[2:] != out or (bias is not None and bias.shape != (m,)):
+    if offset.shape != (n, offset_group * prod(kernel) * 2, *out) or (bias is not None and bias.shape != (m,)):
         given = "" if bias is None else f" and bias {list(bias.shape)}"
         raise Refuse(f"moves {list(offset.shape)}{given} for the result {[n, m, *out]}")
     strides, dilations, pads = strides or (1, 1), dilations or (1, 1), pads or (0, 0, 0, 0)
@@ -359,6 +359,8 @@ def deform_conv(
     values = sample(g, split, coordinates, mode="linear", padding="zeros", align_corners=True)
     values = g.reshape(values, (n, offset_group, c // offset_group, taps, points))
     if mask is not None:
+        if mask.shape != (n, offset_group * taps, *out):
+            raise Refuse(f"a mask {list(mask.shape)}; expected {[n, offset_group * taps, *out]}")
         values = g.mul(values, g.reshape(mask, (n, offset_group, 1, taps, points)))
     per_group = c // group
     values = g.reshape(values, (n, group, per_group * taps, points))

@@ -187,7 +187,11 @@ def split(
         if sizes is None
         else [int(n) for n in g.known(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN))]
     )
-    return split_by(g, x, given, g.axis(x, axis), num_outputs or output_count)
+    if num_outputs is not None and num_outputs != output_count:
+        raise Refuse(f"num_outputs {num_outputs} for {output_count} outputs")
+    if g.origin.opset >= 18 and (given is None) == (num_outputs is None):
+        raise Refuse("both sizes of the parts and num_outputs, or neither; expected one of them")
+    return split_by(g, x, given, g.axis(x, axis), output_count)
 
 
 @lowers("Split")
@@ -203,6 +207,8 @@ def split_by(g: Builder, x: Tensor, sizes: list[int] | None, axis: int, count: i
     """Parts of the given sizes, or `count` equal ones, of which the last may be smaller."""
     total = x.shape[axis]
     if sizes is None:
+        if g.origin.op_type == "Split" and g.origin.opset < 18 and total % count:
+            raise Refuse(f"{count:,} equal parts of {total:,} elements")
         each = -(-total // count)
         g.expect_few(count, "parts")
         sizes = [max(0, min(each, total - i * each)) for i in range(count)]

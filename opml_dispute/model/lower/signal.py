@@ -91,6 +91,10 @@ def _transform(g: Builder, x: Tensor, length: int | None, axis: int, inverse: bo
         raise Refuse(f"a signal of shape {list(x.shape)}; expected one or two components in the last dimension")
     along, components = g.axis(x, axis), x.shape[-1]
     to_real = inverse and onesided
+    if along == x.rank - 1:
+        raise Refuse(f"a transform along axis {axis}, which holds the components")
+    if onesided and not inverse and components != 1:
+        raise Refuse("half of a spectrum of complex numbers; expected real ones")
     if length is None:
         length = 2 * (x.shape[along] - 1) if to_real else x.shape[along]
     if to_real and components != 2:

@@ -60,6 +60,8 @@ def svm_regressor(
     rho: Sequence[float],
     support_vectors: Sequence[float] = (),
 ) -> Tensor:
+    if len(rho) != 1:
+        raise Refuse(f"rho holds {len(rho)} numbers; expected one")
     x = matrix(g, x)
     rows = n_supports or 1
     vectors = g.reshape(floats(g, support_vectors if n_supports else coefficients), (rows, x.shape[1]))
@@ -101,10 +103,10 @@ def svm_classifier(
     vectors = g.reshape(floats(g, support_vectors), (sum(vectors_per_class), x.shape[1]))
     weights = _pair_weights(np.array(coefficients, np.float32), vectors_per_class)
     pairs = list(combinations(range(len(vectors_per_class)), 2))
-    if len(rho) < len(pairs):
+    if len(rho) != len(pairs):
         raise Refuse(f"rho holds {len(rho)} numbers; expected one for each of {len(pairs)} pairs of classes")
     kernels = _kernel(g, x, vectors, kernel_type, kernel_params)
-    sums = g.add(g.contract(kernels, g.constant(weights)), floats(g, rho[: len(pairs)]))
+    sums = g.add(g.contract(kernels, g.constant(weights)), floats(g, rho))
     label = as_labels(g.take(labels, g.argreduce(Reduction.MAX, _votes(g, sums, pairs), 1), 0), classlabels_strings)
     if prob_a:
         if not len(prob_a) == len(prob_b) == len(pairs):

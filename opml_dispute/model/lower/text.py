@@ -35,6 +35,11 @@ def tfidf_vectorizer(
     pool = g.text_numbers(pool_strings) if pool_strings else np.array(pool_int64s or [], np.int64)
     if x.rank not in (1, 2) or mode not in ("TF", "IDF", "TFIDF"):
         raise Refuse(f"tokens {list(x.shape)} in mode {mode!r}; expected one or two dimensions, and TF, IDF or TFIDF")
+    if not 1 <= min_gram_length <= max_gram_length <= len(ngram_counts) or max_skip_count < 0:
+        raise Refuse(
+            f"n-grams of {min_gram_length} to {max_gram_length} tokens, {max_skip_count} of them skipped, from a pool"
+            f" of {len(ngram_counts)} lengths"
+        )
     tokens = g.cast(x, DType.I64)
     tokens = tokens.with_axis(0) if x.rank == 1 else tokens
     grams = _grams(pool, ngram_counts)

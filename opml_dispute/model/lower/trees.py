@@ -55,15 +55,32 @@ def _scores(g: Builder, x: Tensor, nodes: TreeNodes, roots: Array, targets: int,
     """
     The sums (or extremes) of what the trees' leaves weigh, [N][targets]: binary64 if the features are.
 
-    The arrays of `nodes` may be gone afterwards.
+    The arrays of `nodes` may be gone afterwards. Raises `Refuse` for a weight of a target that there is not.
     """
+    if targets < 1 or (nodes.targets.size and not (nodes.targets.min() >= 0 and nodes.targets.max() < targets)):
+        raise Refuse(f"weights of targets {nodes.targets.min()} to {nodes.targets.max()}; expected 0 to {targets - 1}")
     if x.dtype is not DType.F64:
-        return _ensemble(g, x, tree_table(nodes, roots), targets, function)
+        certain = function is Reduction.SUM or _weighs_for_all(nodes, targets)
+        scores = _ensemble(g, x, tree_table(nodes, roots), targets, function)
+        return scores if certain else wide_trees.or_nothing(g, scores, function)
     rows = x.with_axis(0) if x.rank == 1 else x
     ranks, thresholds = wide_trees.ranked(g, rows, nodes)
     by_rank = wide_trees.numbered(nodes, thresholds, tree_levels(nodes, roots)[1])
     leaves = _ensemble(g, ranks, tree_table(by_rank, roots), roots.size, Reduction.SUM)
     return wide_trees.summed(g, leaves, nodes, targets, function)
+
+
+def _weighs_for_all(nodes: TreeNodes, targets: int) -> bool:
+    """Whether each leaf has a weight for each target."""
+    own = nodes.of_leaves()
+    return bool(np.unique(own.owner * targets + own.targets).size == int((nodes.mode == 0).sum()) * targets)
+
+
+def _from_base(g: Builder, scores: Tensor, base: Array) -> Tensor:
+    """Scores [N][targets] and what each starts from. Raises `Refuse` if that is not one number for each."""
+    if base.size not in (0, scores.shape[1]):
+        raise Refuse(f"{base.size} base values for {scores.shape[1]} targets; expected one for each, or none")
+    return g.add(scores, g.constant(base.astype(scores.dtype.numpy))) if base.size else scores
 
 
 def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNodes, Array]:
@@ -164,9 +181,7 @@ def tree_ensemble_regressor(
     if aggregate_function == "AVERAGE":
         scores = g.div(scores, roots.size)
     base = exact_numbers(given_as(base_values, base_values_as_tensor))
-    if base.size:
-        scores = g.add(scores, g.constant(base.astype(scores.dtype.numpy)))
-    return post_transformed(g, g.cast(scores, DType.F32), post_transform)
+    return post_transformed(g, g.cast(_from_base(g, scores, base), DType.F32), post_transform)
 
 
 @lowers("TreeEnsembleClassifier", domain=ML)
@@ -218,9 +233,7 @@ def tree_ensemble_classifier(
             scores = g.add(scores, float(base[0]))
         label, scores = two_classes(g, scores, labels, post_transform, positive=positive)
         return as_labels(label, classlabels_strings), scores
-    scores = _scores(g, x, nodes, roots, len(labels), Reduction.SUM)
-    if base.size:
-        scores = g.add(scores, g.constant(base.astype(scores.dtype.numpy)))
+    scores = _from_base(g, _scores(g, x, nodes, roots, len(labels), Reduction.SUM), base)
     label = as_labels(class_labels(g, scores, labels), classlabels_strings)
     return label, post_transformed(g, g.cast(scores, DType.F32), post_transform)
 
@@ -248,25 +261,33 @@ def tree_ensemble(
     tree_roots: Sequence[int],
 ) -> Tensor:
     """Inner nodes first, then the leaves, each with one weight."""
+    if x.rank != 2:
+        raise Refuse(f"input {list(x.shape)}; expected rows of features")
     splits, modes = exact_numbers(nodes_splits), nodes_modes.values().reshape(-1).astype(np.int64)
     inner, leaves = splits.size, exact_numbers(leaf_weights)
+    for name, number, least_beyond in (
+        ("mode", int(modes.max(initial=0)), 7),
+        ("aggregate_function", aggregate_function, 4),
+        ("post_transform", post_transform, 5),
+    ):
+        if not 0 <= number < least_beyond:
+            raise Refuse(f"{name} {number}; expected 0 to {least_beyond - 1}")
     missing = nodes_missing_value_tracks_true
     parts = {
         "mode": np.minimum(modes + 1, MODES["BRANCH_EQ"] + (modes < 6)),
         "feature": whole_numbers(nodes_featureids),
         "threshold": splits,
-        "yes": whole_numbers(nodes_truenodeids) + inner * (whole_numbers(nodes_trueleafs) != 0),
-        "no": whole_numbers(nodes_falsenodeids) + inner * (whole_numbers(nodes_falseleafs) != 0),
+        "yes": _children(nodes_truenodeids, nodes_trueleafs, inner, leaves.size),
+        "no": _children(nodes_falsenodeids, nodes_falseleafs, inner, leaves.size),
         "nan_is_true": np.zeros(inner, np.int64)
         if missing is None or not len(missing)
         else whole_numbers(missing) != 0,
     }
     rows = {name: [*part.tolist(), *[0] * leaves.size] for name, part in parts.items()} if (modes >= 6).any() else {}
-    members = iter(_members(exact_numbers(membership_values).tolist()))
-    for i in np.flatnonzero(modes >= 6).tolist():
-        values = next(members, None)
-        if values is None:
-            raise Refuse("fewer sets of membership values than nodes that test for one")
+    members = _members(exact_numbers(membership_values).tolist())
+    if len(members) != int((modes == 6).sum()):
+        raise Refuse(f"{len(members)} sets of membership values for {int((modes == 6).sum())} nodes that test for one")
+    for i, values in zip(np.flatnonzero(modes == 6).tolist(), members, strict=True):
         for value in reversed(values[1:]):  # each asks for one value, and hands on to the next
             row = {**{name: rows[name][i] for name in parts}, "threshold": value}
             for name in parts:
@@ -287,12 +308,28 @@ def tree_ensemble(
     return post_transformed(g, g.cast(scores, DType.F32) if post_transform else scores, names[post_transform])
 
 
+def _children(ids: Sequence[int], leafs: Sequence[int], inner: int, leaves: int) -> Array:
+    """The places of nodes' children, leaves behind the inner nodes. Raises `Refuse` for one that there is not."""
+    places: Array = whole_numbers(ids)
+    is_leaf: Array = whole_numbers(leafs)
+    if places.size != is_leaf.size or not np.isin(is_leaf, (0, 1)).all():
+        raise Refuse(f"{places.size} children, of which {is_leaf.size} numbers say 0 or 1 for a leaf")
+    if ((places < 0) | (places >= np.where(is_leaf != 0, leaves, inner))).any():
+        raise Refuse(f"a child beyond {inner} nodes and {leaves} leaves")
+    children: Array = places + inner * is_leaf
+    return children
+
+
 def _members(values: Sequence[float]) -> list[list[float]]:
-    """The sets of values, which NaNs divide."""
+    """The sets of values, behind each of which there is a NaN. Raises `Refuse` for an empty one."""
     sets: list[list[float]] = [[]]
     for value in values:
         if value != value:
             sets.append([])
         else:
             sets[-1].append(value)
-    return [members for members in sets if members]
+    if not sets[-1]:
+        sets.pop()
+    if not all(sets):
+        raise Refuse("an empty set of membership values")
+    return sets

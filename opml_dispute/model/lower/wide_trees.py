@@ -84,6 +84,19 @@ def numbered(nodes: TreeNodes, thresholds: Array, tree: Array) -> TreeNodes:
     )
 
 
+_NEUTRAL: Final[dict[Reduction, tuple[float, np.ufunc]]] = {
+    Reduction.SUM: (0.0, np.add),
+    Reduction.MIN: (float("inf"), np.minimum),
+    Reduction.MAX: (float("-inf"), np.maximum),
+}
+"""What a leaf without a weight for a target has there, and what becomes of several."""
+
+
+def or_nothing(g: Builder, scores: Tensor, function: Reduction) -> Tensor:
+    """Greatest or least weights; that of no weights at all is 0, as ONNX Runtime has it."""
+    return g.choose(g.equal(scores, _NEUTRAL[function][0]), 0, scores)
+
+
 def summed(g: Builder, leaves: Tensor, nodes: TreeNodes, targets: int, function: Reduction) -> Tensor:
     """What the leaves (numbers, [N][trees]) weigh for each target, binary64, [N][targets]."""
     order = np.flatnonzero(nodes.mode == 0)
@@ -92,14 +105,13 @@ def summed(g: Builder, leaves: Tensor, nodes: TreeNodes, targets: int, function:
     place = np.full(nodes.mode.size, -1)
     place[order] = np.arange(order.size)
     own = nodes.of_leaves()
-    if function is not Reduction.SUM and (targets > 1 or np.bincount(place[own.owner], minlength=order.size).max() > 1):
-        raise Refuse("a greatest or least of several weights in a leaf")
-    weights = np.zeros((order.size, targets))
-    np.add.at(weights, (place[own.owner], own.targets), own.weights)
+    nothing, combine = _NEUTRAL[function]
+    weights = np.full((order.size, targets), nothing)
+    combine.at(weights, (place[own.owner], own.targets), own.weights)
     rows = g.take(g.constant(weights), g.cast(leaves, DType.I64), 0)
     trees = leaves.shape[1]
     if function is not Reduction.SUM:
-        return g.reduce(function, rows, (1,))
+        return or_nothing(g, g.reduce(function, rows, (1,)), function)
     if trees > MOST_IN_ORDER:
         return g.reduce_sum(rows, (1,), keepdims=False)
     total = rows.sliced(1, 0, 1)
