@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import UnsupportedOp
 from opml_dispute.model.tensor import Array
-from tests.model.graphs import Graph
+from tests.model.graphs import Graph, parsed
 
 X = (1, 2, 3, 4)
 """The first input's shape."""
@@ -74,7 +74,7 @@ CASES: dict[str, tuple[str, list[Array | None], dict[str, Any], tuple[int, ...]]
     "negative pads that spread": ("ConvTranspose", [SPREAD], {"pads": [-1, 0, 0, 0]}, X),
     "more added than spread": ("ConvTranspose", [SPREAD], {"strides": [2, 2], "output_padding": [2, 0]}, X),
     "a padding of no name": ("ConvTranspose", [SPREAD], {"auto_pad": "SAME"}, X),
-    "an output beyond the spread": ("ConvTranspose", [SPREAD], {"strides": [2, 2], "output_shape": [6, 7]}, X),
+    "an output at the next step": ("ConvTranspose", [SPREAD], {"strides": [2, 2], "output_shape": [7, 7]}, X),
     "an output of three sizes": ("ConvTranspose", [SPREAD], {"output_shape": [3, 3, 4]}, X),
     "negative pads": ("Conv", [KERNELS], {"pads": [0, 0, -1, 0]}, X),
     "places of other elements": ("MaxUnpool", [whole(*range(24))], {"kernel_shape": [1, 1]}, X),
@@ -115,12 +115,14 @@ CASES: dict[str, tuple[str, list[Array | None], dict[str, Any], tuple[int, ...]]
     "keys of another batch": ("Attention", [ones(1, 2, 5, 4), ones(1, 2, 5, 4)], {}, (2, 2, 3, 4)),
     "values of fewer heads": ("Attention", [ones(1, 2, 5, 4), ones(1, 1, 5, 4)], {}, X),
     "a mask of more keys": ("Attention", [ones(*X), ones(*X), ones(3, 5)], {}, X),
-    "a mask of one dimension": ("Attention", [ones(*X), ones(*X), ones(3)], {}, X),
+    "a mask of five dimensions": ("Attention", [ones(*X), ones(*X), ones(1, 1, 1, 3, 3)], {}, X),
     "keys of the past alone": ("Attention", [ones(*X), ones(*X), None, ones(*X)], {}, X),
     "lengths in a row": ("Attention", [ones(*X), ones(*X), None, None, None, whole(3).reshape(1, 1)], {}, X),
     "a stage that is none": ("Attention", [ones(*X), ones(*X)], {"qk_matmul_output_mode": -1}, X),
     "sines of more positions": ("RotaryEmbedding", [ones(4, 2), ones(5, 2), whole(0, 1, 2).reshape(1, 3)], {}, X),
     "positions of one place": ("RotaryEmbedding", [ones(4, 2), ones(4, 2), whole(0).reshape(1, 1)], {}, X),
+    "regions of three entries": ("RoiAlign", [ones(1, 4), whole(0, 0, 0)], {}, X),
+    "regions of five numbers": ("RoiAlign", [ones(1, 5), whole(0)], {}, X),
     "a yes of two": ("ReduceSum", [whole(1)], {"keepdims": 2}, X),
     "a yes below zero": ("MaxPool", [], {"kernel_shape": [2, 2], "ceil_mode": -1}, X),
     "classes of fewer scores": ("NegativeLogLikelihoodLoss", [whole(0, 1)], {}, (3, 4)),
@@ -190,3 +192,15 @@ def test_an_empty_list_is_not_one_that_was_left_out(op_type: str, name: str) -> 
     graph.nodes[0].attribute.append(empty)
     with pytest.raises(UnsupportedOp):
         compile_model(graph.model([y], opset=22))
+
+
+def test_batches_that_are_scanned_have_one_size() -> None:
+    text = """
+        main (float[1, 2] s, float[2, 3, 2] x) => (float[1, 2] y) {
+            y = Scan <num_scan_inputs = 1, body = body (float[2] a, float[2] b) => (float[2] c) {
+                c = Add (a, b)
+            }> ("", s, x)
+        }
+    """
+    with pytest.raises(UnsupportedOp, match=r"batches of \[1, 2\] entries"):
+        compile_model(parsed(text, opset=8))

@@ -51,6 +51,17 @@ def _allowed(
     return allowed
 
 
+def _expect_fitting(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, valid_keys: Tensor | None) -> None:
+    """Raises `Refuse` for queries, keys and values by heads, or what masks them, that do not fit together."""
+    batch, heads, shared, keys = q.shape[0], q.shape[1], k.shape[1], k.shape[2]
+    if not shared or heads % shared or k.shape[0] != batch or v.shape[:3] != k.shape[:3]:
+        raise Refuse(f"queries {list(q.shape)}, keys {list(k.shape)} and values {list(v.shape)}")
+    if valid_keys is not None and valid_keys.shape != (batch,):
+        raise Refuse(f"lengths {list(valid_keys.shape)} of {batch} sequences")
+    if mask is not None and not (1 <= mask.rank <= 4 and mask.shape[-1] <= keys):
+        raise Refuse(f"a mask {list(mask.shape)} of {keys} keys; expected one to four dimensions, and not more keys")
+
+
 @lowers("Attention")
 def attention(
     g: Builder,
@@ -84,12 +95,7 @@ def attention(
         k, v = g.concat([past_key, k], 2), g.concat([past_value, v], 2)
     batch, heads, queries, size = q.shape
     shared, keys = k.shape[1], k.shape[2]
-    if not shared or heads % shared or k.shape[0] != batch or v.shape[:3] != k.shape[:3]:
-        raise Refuse(f"queries {list(q.shape)}, keys {list(k.shape)} and values {list(v.shape)}")
-    if valid_keys is not None and valid_keys.shape != (batch,):
-        raise Refuse(f"lengths {list(valid_keys.shape)} of {batch} sequences")
-    if mask is not None and not (2 <= mask.rank <= 4 and mask.shape[-1] <= keys):
-        raise Refuse(f"a mask {list(mask.shape)} of {keys} keys; expected two to four dimensions, and not more keys")
+    _expect_fitting(q, k, v, mask, valid_keys)
     if not 0 <= qk_matmul_output_mode <= 3:
         raise Refuse(f"qk_matmul_output_mode {qk_matmul_output_mode}; expected 0 to 3")
     # [batch][shared][heads of the group][queries][size]; keys and values do not move along the group.
@@ -201,14 +207,33 @@ def rotary_embedding(
     rotary_embedding_dim: int = 0,
 ) -> Tensor:
     """Pairs of elements of each head, turned by the angle of their position."""
+    sequences = (x.shape[0], x.shape[2] if x.rank == 4 else x.shape[1])
+    if positions is not None and positions.shape != sequences:
+        raise Refuse(f"positions {list(positions.shape)} of {sequences[0]} sequences of {sequences[1]}")
+    return with_turned_pairs(
+        g, x, cosines, sines, positions, interleaved=interleaved, num_heads=num_heads,
+        rotary_embedding_dim=rotary_embedding_dim,
+    )  # fmt: skip
+
+
+def with_turned_pairs(
+    g: Builder,
+    x: Tensor,
+    cosines: Tensor,
+    sines: Tensor,
+    positions: Tensor | None,
+    *,
+    interleaved: int,
+    num_heads: int = 0,
+    rotary_embedding_dim: int,
+) -> Tensor:
+    """As `rotary_embedding`; positions may be those of one sequence for all."""
     heads = _heads(g, x, num_heads, "the input")
     turned = rotary_embedding_dim or heads.shape[3]
     half = turned // 2
     if cosines.shape != sines.shape:
         raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected as many of each")
     if positions is not None:
-        if positions.shape != (heads.shape[0], heads.shape[2]):
-            raise Refuse(f"positions {list(positions.shape)} of {heads.shape[0]} sequences of {heads.shape[2]}")
         cosines, sines = g.take(cosines, positions, 0), g.take(sines, positions, 0)
     if cosines.shape[-1] != half or cosines.shape != sines.shape:
         raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected {half} for each position")

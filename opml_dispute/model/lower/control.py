@@ -265,6 +265,8 @@ def scan_8(
     """The first version: one scan per batch entry, all of one length."""
     if lengths is not None:
         raise Refuse("sequences of different lengths in a batch; expected none given")
+    if len({x.shape[0] for x in inputs}) != 1:
+        raise Refuse(f"batches of {sorted({x.shape[0] for x in inputs})} entries; expected one size")
     batches = [
         scan(
             g, *(x.picked(0, b) for x in inputs), body=body, num_scan_inputs=num_scan_inputs,

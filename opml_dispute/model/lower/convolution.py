@@ -217,8 +217,8 @@ def _cropping(
         raise Refuse(f"auto_pad {auto_pad!r}; expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
     if output_shape is not None:
         out = tuple(output_shape[-rank:])
-        if any(o > n for o, n in zip(out, full, strict=True)):
-            raise Refuse(f"output_shape {list(out)}; these attributes and inputs make {full} at most")
+        if any(o >= n + s for o, n, s in zip(out, full, strides, strict=True)):
+            raise Refuse(f"output_shape {list(out)}; strides {strides} make less than that beyond {full}")
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         out = tuple(n * s for n, s in zip(spatial, strides, strict=True))
     else:

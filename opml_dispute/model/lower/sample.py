@@ -211,6 +211,8 @@ def roi_align(
     """The average or maximum of points in each cell of regions [x0 y0 x1 y1] of x[N][C][H][W]."""
     if mode not in ("avg", "max"):
         raise Refuse(f"mode {mode!r}; expected 'avg' or 'max'")
+    if rois.rank != 2 or rois.shape[1] != 4 or batch_indices.shape != rois.shape[:1]:
+        raise Refuse(f"regions {list(rois.shape)} of entries {list(batch_indices.shape)} of the batch")
     half = coordinate_transformation_mode == "half_pixel"
     corners = g.sub(g.mul(rois, spatial_scale), 0.5 if half else 0.0)
     x0, y0, x1, y1 = (corners.picked(1, i) for i in range(4))

@@ -8,8 +8,9 @@ from math import sqrt
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.lower.attention import rotary_embedding
+from opml_dispute.model.lower.attention import with_turned_pairs
 from opml_dispute.model.lower.index import tensor_scatter
+from opml_dispute.model.lower.microsoft.within import expect_vector, expect_within
 from opml_dispute.model.lower.registry import MICROSOFT, lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
@@ -51,11 +52,11 @@ def mask_bias(g: Builder, mask: Tensor | None, batch: int, keys: int, value: flo
     """
     if mask is None:
         return None
+    if mask.rank in (2, 3) and (mask.shape[0], mask.shape[-1]) != (batch, keys):
+        raise Refuse(f"a mask {list(mask.shape)} for {batch} batch entries and {keys} keys")
     if mask.rank == 3:
         seen = g.less(0, g.cast(mask, DType.I32)).with_axis(1)
     elif mask.rank == 2:
-        if mask.shape[1] != keys:
-            raise Refuse(f"a mask {list(mask.shape)} for {keys} keys")
         seen = g.less(0, g.cast(mask, DType.I32)).with_axis(1).with_axis(1)
     elif mask.rank == 1 and mask.size in (batch, 2 * batch):
         places = g.arange(keys)
@@ -78,6 +79,7 @@ def attended(
     factor = how.scale if how.scale else 1 / sqrt(q.shape[3])
     scores = g.contract(g.mul(q, factor), k.transposed((0, 1, 3, 2)))
     for bias in biases:
+        expect_within(bias, scores.shape, "a mask or attention_bias")
         scores = scores if bias is None else g.add(scores, bias)
     if how.causal:
         distance = np.arange(q.shape[2])[:, None] + past - np.arange(k.shape[2])[None]
@@ -115,6 +117,9 @@ def attention(
     """x[batch][time][hidden] projected to queries, keys and values by one matrix, then attention over the heads."""
     if do_rotary or past_present_share_buffer or past_length is not None:
         raise Refuse("do_rotary, or a shared buffer of past and present; expected neither")
+    if (x.rank, weights.rank) != (3, 2):
+        raise Refuse(f"inputs {list(x.shape)} and weights {list(weights.shape)}; expected three and two dimensions")
+    expect_vector(bias, weights.shape[1], "a bias")
     projected = g.matmul(x, weights)
     projected = projected if bias is None else g.add(projected, bias)
     how = Scoring(scale, bool(unidirectional), mask_filter_value)
@@ -228,7 +233,7 @@ def rotary(
     heads = num_heads or (0 if x.rank == 4 else x.shape[2] // (2 * cosines.shape[1]))
     if positions.size == 1 and positions.rank == 1:
         positions = g.add(g.cast(positions, DType.I64), g.arange(time)).with_axis(0)
-    return rotary_embedding(
+    return with_turned_pairs(
         g, x, cosines, sines, positions, interleaved=interleaved, num_heads=heads,
         rotary_embedding_dim=rotary_embedding_dim,
     )  # fmt: skip
@@ -275,6 +280,9 @@ def group_query_attention(
         query = query.sliced(2, 0, split[0])
     q, k, v = heads_of(g, query, num_heads), heads_of(g, key, kv_num_heads), heads_of(g, value, kv_num_heads)
     batch, _, time, size = q.shape
+    pasts = [None if past is None else past.shape[:3] for past in (past_key, past_value)]
+    if pasts[0] != pasts[1] or last_keys.shape != (batch,):
+        raise Refuse(f"keys and values of the past {pasts}, lengths {list(last_keys.shape)} of {batch} sequences")
     whole = int(g.known(total, "the total sequence length").reshape(-1)[0])
     before = 0 if past_key is None else past_key.shape[2]
     valid = g.add(g.cast(g.reshape(last_keys, (batch,)), DType.I64), 1)
@@ -286,7 +294,7 @@ def group_query_attention(
         angles = places if positions is None else positions
         turned = 2 * cosines.shape[1]
         q, k = (
-            rotary_embedding(g, t, cosines, sines, angles, interleaved=rotary_interleaved, rotary_embedding_dim=turned)
+            with_turned_pairs(g, t, cosines, sines, angles, interleaved=rotary_interleaved, rotary_embedding_dim=turned)
             for t in (q, k)
         )
     k = _cached(g, past_key, k, start, max(whole, before))
@@ -301,6 +309,9 @@ def group_query_attention(
         scores = g.mul(g.tanh(g.div(scores, softcap)), softcap)
     if attention_bias is not None:
         missing = keys - attention_bias.shape[3]
+        if attention_bias.rank != 4 or missing < 0:
+            raise Refuse(f"attention_bias {list(attention_bias.shape)} of {keys} keys")
+        expect_within(attention_bias.sliced(3, 0, 1), (*scores.shape[:3], 1), "attention_bias")
         scores = g.add(scores, g.pad(attention_bias, (0,) * 4, (0, 0, 0, missing)))
     distance = g.sub(places.with_axis(2), g.arange(keys))  # [batch][time][keys]
     seen = g.less_equal(0, distance)

@@ -8,6 +8,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.convolution import conv
 from opml_dispute.model.lower.elementwise import elu, gelu, hard_sigmoid, leaky_relu, softsign
 from opml_dispute.model.lower.linear import gemm
+from opml_dispute.model.lower.microsoft.within import expect_vector, expect_within
 from opml_dispute.model.lower.registry import MICROSOFT, lowers
 from opml_dispute.model.opcodes import Unary
 from opml_dispute.model.refusals import Refuse
@@ -21,12 +22,14 @@ def exact_gelu(g: Builder, x: Tensor) -> Tensor:
 
 @lowers("BiasGelu", domain=MICROSOFT, in_f32=True, like=0)
 def bias_gelu(g: Builder, x: Tensor, bias: Tensor) -> Tensor:
+    expect_vector(bias, x.shape[-1], "a bias")
     return gelu(g, g.add(x, bias))
 
 
 @lowers("FastGelu", domain=MICROSOFT, in_f32=True, like=0)
 def fast_gelu(g: Builder, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """Gelu by tanh, of x + bias."""
+    expect_vector(bias, x.shape[-1] if x.rank else 0, "a bias")
     return gelu(g, x if bias is None else g.add(x, bias), approximate="tanh")
 
 
@@ -44,6 +47,7 @@ def bias_softmax(g: Builder, x: Tensor, bias: Tensor, *, axis: int = 1, is_inner
         if bias.rank > x.rank:
             raise Refuse(f"a bias {list(bias.shape)} for {list(x.shape)}")
         bias = bias.broadcast((*x.shape[: x.rank - bias.rank], *bias.shape))
+    expect_within(bias, x.shape, "a bias")
     return g.softmax(g.add(x, bias), tuple(range(along, x.rank)))
 
 
@@ -140,6 +144,8 @@ def fused_conv(
         g, x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads,
         strides=strides,
     )  # fmt: skip
+    if z is not None and z.shape != y.shape:
+        raise Refuse(f"a tensor {list(z.shape)} added to {list(y.shape)}")
     y = y if z is None else g.add(y, z)
     return activated(g, y, activation, activation_params) if activation else y
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.microsoft.within import expect_vector, expect_within
 from opml_dispute.model.lower.normalise import standardised
 from opml_dispute.model.lower.registry import MICROSOFT, lowers
 from opml_dispute.model.opcodes import DType
@@ -28,13 +31,18 @@ def simplified_layer_normalization(
     g: Builder, x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> tuple[Tensor, Tensor]:
     """ONNX Runtime's name for RMSNormalization, in ONNX's own set of operators."""
+    expect_within(scale, x.shape, "a scale")
     y, spread = _over_root_mean_square(g, x, axis, epsilon)
     return g.mul(y, scale), spread
 
 
-def _with_skip(g: Builder, x: Tensor, skip: Tensor, bias: Tensor | None) -> Tensor:
-    if skip.rank > x.rank or skip.shape[-1] != x.shape[-1]:
+def _with_skip(g: Builder, x: Tensor, skip: Tensor, bias: Tensor | None, scales: Sequence[Tensor | None]) -> Tensor:
+    """The sum. Raises `Refuse` if it is larger than x, or if bias and scales are not vectors of its last dimension."""
+    if x.rank not in (2, 3) or skip.shape[-2:] != x.shape[-2:]:
         raise Refuse(f"a skip connection {list(skip.shape)} for {list(x.shape)}")
+    expect_within(skip, x.shape, "a skip connection")
+    for vector in (bias, *scales):
+        expect_vector(vector, x.shape[-1], "a scale or bias")
     total = g.add(x, skip)
     return total if bias is None else g.add(total, bias)
 
@@ -51,7 +59,7 @@ def skip_layer_normalization(
     epsilon: float = EPSILON,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """LayerNormalization of x + skip + bias over the last dimension; the sum is the fourth result."""
-    total = _with_skip(g, x, skip, bias)
+    total = _with_skip(g, x, skip, bias, (gamma, beta))
     y, mean, spread = standardised(g, total, (total.rank - 1,), epsilon)
     y = g.mul(y, gamma)
     return y if beta is None else g.add(y, beta), mean, spread, total
@@ -62,7 +70,7 @@ def skip_simplified_layer_normalization(
     g: Builder, x: Tensor, skip: Tensor, gamma: Tensor, bias: Tensor | None = None, *, epsilon: float = EPSILON
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """RMSNormalization of x + skip + bias; the sum is the fourth result. There is no mean."""
-    total = _with_skip(g, x, skip, bias)
+    total = _with_skip(g, x, skip, bias, (gamma,))
     y, spread = _over_root_mean_square(g, total, -1, epsilon)
     return g.mul(y, gamma), None, spread, total
 
@@ -87,6 +95,19 @@ def embed_layer_normalization(
     if ids.rank != 2:
         raise Refuse(f"tokens {list(ids.shape)}; expected [batch][time]")
     batch, time = ids.shape
+    tables = [table for table in (words, positions, segment_table) if table is not None]
+    if (segments is None) != (segment_table is None) or any(
+        t.rank != 2 or t.shape[1] != words.shape[1] for t in tables
+    ):
+        raise Refuse(f"tables of embeddings {[list(table.shape) for table in tables]}")
+    if segments is not None and segments.shape != ids.shape:
+        raise Refuse(f"segments {list(segments.shape)} of tokens {list(ids.shape)}")
+    expect_vector(gamma, words.shape[1], "a scale")
+    expect_vector(beta, words.shape[1], "a bias")
+    if mask is not None and mask.shape != ids.shape:
+        raise Refuse(f"a mask {list(mask.shape)} of tokens {list(ids.shape)}")
+    if position_ids is not None and position_ids.shape not in (ids.shape, (1, time)):
+        raise Refuse(f"positions {list(position_ids.shape)} of tokens {list(ids.shape)}")
     places = g.arange(time).with_axis(0) if position_ids is None else position_ids
     total = g.add(g.take(words, ids, 0), g.take(positions, places, 0))
     if segments is not None and segment_table is not None:

@@ -15,6 +15,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.elementwise import leaky_relu
 from opml_dispute.model.lower.microsoft.attention import MASKED, Scoring, self_attention
 from opml_dispute.model.lower.microsoft.linear import channels_first, channels_last
+from opml_dispute.model.lower.microsoft.within import expect_vector, expect_within
 from opml_dispute.model.lower.pooling import average_pool
 from opml_dispute.model.lower.quantise import (
     dequantize_linear,
@@ -214,7 +215,9 @@ def scaled_product(
     product = g.cast(matmul_integer(g, a, b, a_zero, b_zero), DType.F32)
     if a_scale.size > 1 and a_scale.rank == 1:
         a_scale = a_scale.with_axis(1)
-    return g.mul(product, g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale)))
+    scale = g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale))
+    expect_within(scale, product.shape, "scales")
+    return g.mul(product, scale)
 
 
 @lowers("MatMulIntegerToFloat", domain=MICROSOFT, in_f32=True, like=2)
@@ -229,6 +232,7 @@ def matmul_integer_to_float(
     bias: Tensor | None = None,
 ) -> Tensor:
     y = scaled_product(g, a, b, a_scale, b_scale, a_zero, b_zero)
+    expect_vector(bias, b.shape[-1], "a bias")
     return y if bias is None else g.add(y, bias)
 
 
@@ -239,6 +243,7 @@ def dynamic_quantize_matmul(
     """a quantised over its own range (DynamicQuantizeLinear), then MatMulIntegerToFloat."""
     integers, scale, zero = dynamic_quantize_linear(g, a)
     y = scaled_product(g, integers, b, scale, b_scale, zero, b_zero)
+    expect_vector(bias, b.shape[-1], "a bias")
     return y if bias is None else g.add(y, bias)
 
 
@@ -260,9 +265,12 @@ def qgemm(
     transB: int = 0,
 ) -> Tensor:
     """alpha * A' B' + C of integers, where C is on the product's scale; quantised, or floats if there is no y_scale."""
+    if (a.rank, b.rank) != (2, 2):
+        raise Refuse(f"factors {list(a.shape)} and {list(b.shape)}; expected two matrices")
     a = a.transposed((1, 0)) if transA else a
     b = b.transposed((1, 0)) if transB else b
     product = matmul_integer(g, a, b, a_zero, b_zero)
+    expect_within(c, product.shape, "a bias")
     product = product if c is None else g.add(product, c)
     scale = g.mul(g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale)), float(np.float32(alpha)))
     y = g.mul(g.cast(product, DType.F32), scale)
@@ -294,6 +302,7 @@ def qattention(
     """Attention whose projection is a product of integers."""
     if do_rotary or past_present_share_buffer:
         raise Refuse("do_rotary, or a shared buffer of past and present; expected neither")
+    expect_vector(bias, weights.shape[-1], "a bias")
     projected = g.add(scaled_product(g, x, weights, x_scale, w_scale, x_zero, w_zero), bias)
     how = Scoring(scale, bool(unidirectional), mask_filter_value)
     return self_attention(g, projected, mask, past, None, num_heads, None, how)

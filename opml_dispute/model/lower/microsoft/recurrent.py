@@ -68,6 +68,10 @@ def dynamic_quantize_lstm(
 
     The inputs of all steps are quantised together, the hidden state anew at each step, for the whole batch.
     """
+    if (w.rank, r.rank) != (3, 3) or w.shape[2] != 4 * r.shape[1] or r.shape != (w.shape[0], r.shape[1], w.shape[2]):
+        raise Refuse(f"weights {list(w.shape)} and {list(r.shape)}; expected four gates of one size")
+    if hidden_size not in (None, r.shape[1]):
+        raise Refuse(f"states of {hidden_size} numbers with weights {list(r.shape)}")
     directions = w.shape[0]
     pairs = [
         [
