@@ -218,6 +218,7 @@ class Sender:
                     outcomes[index] = quote
                     continue
                 try:
+                    orders[index].expect_alone()
                     self._flights.append(self._broadcast(ledger, orders[index], quote))
                 except OpmlError as error:
                     outcomes[index], self._nonce = error, None

@@ -7,6 +7,7 @@ the real ones. The errors here concern funds, size and time; a contract's refusa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -124,6 +125,10 @@ class DepositChange:
     """Under a later nonce it would come beside one that was signed under this one."""
 
 
+def nothing_expected() -> None:
+    """What may be sent whatever other processes sent meanwhile."""
+
+
 class Order(NamedTuple):
     """A transaction to be sent."""
 
@@ -137,6 +142,9 @@ class Order(NamedTuple):
     """What it does to the sender's deposit: the journal keeps that for long."""
     only_nonce: int | None = None
     """The nonce under which something was signed that must not be mined beside this: this takes its place."""
+
+    expect_alone: Callable[[], None] = nothing_expected
+    """Asked while no other process of the key can sign: raises an `OpmlError` if one has done the same meanwhile."""
 
     def expect_nonce(self, nonce: int) -> None:
         """Raises `NonceTaken` if what was signed before could be mined as well as this."""

@@ -15,7 +15,7 @@ from typing import Any
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import DepositChange, Order, Receipt
+from opml_dispute.chain.transactions import DepositChange, Order, Receipt, nothing_expected
 from opml_dispute.errors import OpmlError
 
 
@@ -47,11 +47,21 @@ class Intent:
     """What it does to the sender's deposit for demanded bonds."""
     only_nonce: int | None = None
     """The nonce under which something was signed that must not be mined beside this: see `Order`."""
+    expect_alone: Callable[[], None] = nothing_expected
+    """Raises if another process has done the same meanwhile: see `Order`."""
 
     @property
     def order(self) -> Order:
         """What the sender is to send."""
-        return Order(self.call, self.value_wei, self.once, self.is_urgent, self.deposit, self.only_nonce)
+        return Order(
+            self.call,
+            self.value_wei,
+            self.once,
+            self.is_urgent,
+            self.deposit,
+            self.only_nonce,
+            self.expect_alone,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ or is nowhere to be found, is waited for, and no other is signed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -55,8 +55,7 @@ def own_proposals(
 ) -> OwnProposals:
     """Waits so long for a node that lags. Raises `ProposalUnseen` if it goes on to, and an `RpcError`."""
     launched = KeyLedger(system.deployment.chain_id, proposer).launched()
-    of_answer = {nonce: _creations(system, forms, request_id, root_claim) for nonce, forms in launched.items()}
-    signed = {nonce: creations for nonce, creations in of_answer.items() if creations}
+    signed = _signed(system, launched, request_id, root_claim)
     if not signed:
         return OwnProposals((), None)
     deadline = time.monotonic() + patience_s
@@ -82,6 +81,23 @@ def own_proposals(
                 f"signed here for {proposer} under nonce {', '.join(map(str, [*unseen, *waiting]))}"
             )
         time.sleep(_PAUSE_S)
+
+
+def signed_proposals(
+    system: System, request_id: RequestId, root_claim: StateRoot, proposer: Address
+) -> dict[bytes, bytes]:
+    """The extra data of games that proposals of this answer make, by the hashes of what was signed here."""
+    launched = KeyLedger(system.deployment.chain_id, proposer).launched()
+    of_nonces = _signed(system, launched, request_id, root_claim).values()
+    return {hash_: extra for creations in of_nonces for hash_, extra in creations.items()}
+
+
+def _signed(
+    system: System, launched: Mapping[int, Sequence[Launched]], request_id: RequestId, root_claim: StateRoot
+) -> dict[int, dict[bytes, bytes]]:
+    """The same, by nonces."""
+    of_answer = {nonce: _creations(system, forms, request_id, root_claim) for nonce, forms in launched.items()}
+    return {nonce: creations for nonce, creations in of_answer.items() if creations}
 
 
 def _creations(

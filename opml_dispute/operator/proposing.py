@@ -30,7 +30,7 @@ from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.deposits import deposit_intents
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import Intent
-from opml_dispute.operator.own_proposals import own_proposals
+from opml_dispute.operator.own_proposals import own_proposals, signed_proposals
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
 MOST_ATTEMPTS: Final = 256
@@ -136,8 +136,24 @@ def proposal_intents(
     _expect_own_implementation(system)
     if patience_s is None:
         patience_s = system.rpc.patience_s
+    known = frozenset(signed_proposals(system, request_id, root_claim, proposer))
     only_nonce = None if again else _nonce_to_replace(system, request_id, root_claim, state_index, proposer, patience_s)
-    first, *others = _new_proposal(system, request_id, root_claim, state_index, proposer, commits)
+
+    intents = _new_proposal(system, request_id, root_claim, state_index, proposer, commits)
+    own_tail = next(bytes(intent.facts["nonce"])[1:] for intent in intents if intent.kind == "propose")
+
+    def expect_alone() -> None:
+        """What another process signed for this answer since it was looked for makes a game beside this one."""
+        signed = signed_proposals(system, request_id, root_claim, proposer).items()
+        others = [hash_ for hash_, extra in signed if hash_ not in known and not extra.endswith(own_tail)]
+        if others and not again:
+            raise ProposalExists(
+                f"another process proposes S_{state_index} = {short_hex(root_claim)} for this request at this moment, "
+                f"by transaction 0x{others[0].hex()}",
+                hint="run the command again: it finds the game",
+            )
+
+    first, *others = [replace(intent, expect_alone=expect_alone) for intent in intents]
     return [replace(first, only_nonce=only_nonce), *others]
 
 

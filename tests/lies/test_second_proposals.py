@@ -177,3 +177,16 @@ def test_a_proposal_that_is_nowhere_though_its_nonce_is_used_blocks_until_it_is_
     assert "--again" in str(raised.value.hint)
     (overruled,) = proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER, again=True)
     assert overruled.only_nonce is None
+
+
+@pytest.mark.parametrize("fee_wei", FEES_WEI)
+def test_of_two_processes_that_propose_the_same_at_one_moment_one_makes_a_game(chain: Chain, fee_wei: int) -> None:
+    """Both looked before either had signed."""
+    request_id = ask(chain, fee_wei=fee_wei)
+    one, other = (intents_for(chain.system(), request_id) for _ in range(2))
+    perform(other[0], proposer(chain)) if fee_wei else None
+    for intent in one:
+        perform(intent, proposer(chain))
+    with pytest.raises((ProposalExists, Reverted), match=r"at this moment|GameAlreadyExists"):
+        perform(other[-1], proposer(chain))
+    assert game_count(chain) == 1
