@@ -195,6 +195,33 @@ def test_two_of_bfloat16(bench: Bench, function: Binary) -> None:
         agree(bench, make.case(record, rows * columns))
 
 
+HALF_FUNCTIONS = (
+    *(Unary.ABS, Unary.SIGN, Unary.EXP, Unary.TANH, Unary.RELU, Unary.FLOOR, Unary.ISNAN),
+    *(Binary.ADD, Binary.DIV, Binary.MIN, Binary.MAX, Binary.POW, Binary.PRELU, Binary.LT),
+)
+
+
+@pytest.mark.parametrize("dtype", [DType.F16, DType.BF16])
+@pytest.mark.parametrize("function", HALF_FUNCTIONS)
+def test_functions_of_halves(bench: Bench, function: Unary | Binary, dtype: DType) -> None:
+    """Awkward numbers in rows that are widened a part at a time, and operands that are one number."""
+    count = 1 + isinstance(function, Binary)
+    opcode = Opcode.UNARY if isinstance(function, Unary) else Opcode.BINARY
+    out = DType.BOOL if (opcode, function) in ((Opcode.UNARY, Unary.ISNAN), (Opcode.BINARY, Binary.LT)) else dtype
+    for seed in range(9):
+        rng = np.random.default_rng([function, seed])
+        make, rows, columns = Maker(rng, awkward=True), int(rng.integers(1, 4)), int(rng.choice([100, 300, 1024, 2500]))
+        inputs = [make.put(elements(rng, dtype, rows * columns)) for _ in range(count)]
+        strides = [[columns, 1] for _ in range(1 + count)]
+        strides[1 + seed % count] = [[columns, 1], [1, 0], [0, 0]][seed // 3]
+        record = Record(
+            *(opcode, out, ARENA.offset, tuple(inputs), (dtype,) * count, 2),
+            imm=words(function),
+            body=strided_body([rows, columns], strides),
+        )
+        agree(bench, make.case(record, rows * columns))
+
+
 def test_division_by_one_number(bench: Bench) -> None:
     """Rounded correctly: next to halfway cases, by divisors with all bits set or one, and out of the usual range."""
     count = 20_000

@@ -54,8 +54,8 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     case OP_TOPK: return fast_topk(segment, r, lo, hi, s);
     case OP_BLOCK_CONTRACT: return fast_block_contract(segment, r, lo, hi, s);
     case OP_CAST: return fast_cast(segment, r, lo, hi);
-    case OP_UNARY: return fast_unary(segment, r, lo, hi);
-    case OP_BINARY: return fast_binary(segment, r, lo, hi);
+    case OP_UNARY: return fast_unary(segment, r, lo, hi) || fast_half_elements(segment, r, lo, hi, s, fast_run);
+    case OP_BINARY: return fast_binary(segment, r, lo, hi) || fast_half_elements(segment, r, lo, hi, s, fast_run);
     default: return 0;
     }
 }

@@ -73,6 +73,10 @@ int fast_conv_depthwise_integers(u8 *segment, const struct record *r, u64 lo, u6
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_halves(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+/* `run`: fast_run. */
+typedef int fast_runner(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
+                        struct fast_scratch *s);
+int fast_half_elements(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s, fast_runner *run);
 int fast_copy(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_select(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi);
