@@ -42,7 +42,8 @@ def test_the_parent_of_the_root_claim_is_the_largest_index() -> None:
     assert NO_PARENT == 2**32 - 1
 
 
-def test_a_claim_is_open_until_it_is_told_that_it_is_resolved() -> None:
+@pytest.mark.parametrize("name", ["is_resolved", "paid_back"])
+def test_a_claim_is_open_until_it_is_told_that_it_is_settled(name: str) -> None:
     game = ToyTable().root(LIE).table.game()
-    told = {field.name: getattr(game.root, field.name) for field in fields(Claim) if field.name != "is_resolved"}
-    assert not Claim(**told).is_resolved
+    told = {field.name: getattr(game.root, field.name) for field in fields(Claim) if field.name != name}
+    assert getattr(Claim(**told), name) is False

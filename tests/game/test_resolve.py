@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from opml_dispute.actors.actions import ResolveClaim, ResolveGame, Settle
 from opml_dispute.actors.honest import resolution_actions
-from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.claim import GameStatus, ResolvedPages
 from opml_dispute.game.resolve import (
     MAX_ANSWERS,
     WORK_AT_ONCE,
+    forecast,
     game_resolvable,
     resolvable,
     settlement_batches,
     winner_if_resolved_now,
 )
-from tests.support.builders import LIE, MALLORY, ToyTable
+from opml_dispute.primitives import Address
+from tests.support.builders import HONEST, LIE, MALLORY, SPAMMER, ToyTable
 
 
 def answered(answers: int) -> ToyTable:
@@ -59,6 +63,31 @@ def test_the_winner_is_forecast_until_the_game_is_over() -> None:
     assert winner_if_resolved_now(game) == GameStatus.CHALLENGER_WINS
     for status in (GameStatus.DEFENDER_WINS, GameStatus.CHALLENGER_WINS):
         assert winner_if_resolved_now(replace(game, status=status)) == status
+
+
+@pytest.mark.parametrize(
+    ("seen", "countered_by"),
+    [
+        (ResolvedPages(1, leftmost=2**63, countered_by=None), SPAMMER),
+        (ResolvedPages(2, leftmost=5, countered_by=HONEST), SPAMMER),
+        (ResolvedPages(2, leftmost=4, countered_by=HONEST), HONEST),
+        (ResolvedPages(3, leftmost=5, countered_by=HONEST), HONEST),
+        (ResolvedPages(3, leftmost=2**63, countered_by=None), None),
+    ],
+    ids=["none looked at", "one further left comes", "one beside it comes", "all looked at", "all fell"],
+)
+def test_a_forecast_goes_on_from_the_pages_that_are_decided(seen: ResolvedPages, countered_by: Address | None) -> None:
+    """Claim 1, at place 2, has an answer to its right (claim 2, place 6), and one at place 4."""
+    table = answered(1)
+    reference = table.reference
+    for sender, is_attack in ((MALLORY, False), (SPAMMER, True)):
+        value = b"\x01" + bytes([is_attack]) * 31
+        reference.move(sender, reference.claims[1].claim, 1, value, is_attack, reference.required_bond(4))
+    game = table.game()
+    assert [claim.position.gindex for claim in game.claims[1:]] == [2, 6, 4]
+    assert forecast(game).countered_by[1] == SPAMMER
+    claims = (game.claims[0], replace(game.claims[1], checkpoint=seen), *game.claims[2:])
+    assert forecast(replace(game, claims=claims)).countered_by[1] == countered_by
 
 
 def test_actions_settle_all_and_the_game_in_one() -> None:
