@@ -14,22 +14,24 @@ from tests.conftest import Chain
 def test_a_command_waits_for_the_blocks_that_are_asked_for(cli: Cli, on_chain: Chain, key: Key) -> None:
     """And sends again what a reorganisation takes back before."""
     game = propose(cli, key, ask(cli, key), "--fault", "seed=2")
-    rpc, taken_back = on_chain.rpc, False
+    rpc, taken_back, has_ended = on_chain.rpc, False, threading.Event()
     snapshot, before = rpc.request("evm_snapshot"), rpc.head().number
 
     def reorganise() -> None:
         nonlocal taken_back
-        while rpc.head().number == before:
+        while rpc.head().number == before and not has_ended.is_set():
             time.sleep(0.02)
         taken_back = rpc.request("evm_revert", snapshot)
-        while rpc.head().number < before + 4:
+        while not has_ended.wait(0.1):
             rpc.request("evm_mine")
-            time.sleep(0.1)
 
     thread = threading.Thread(target=reorganise, daemon=True)
     thread.start()
-    result = cli("challenge", game, "--key-file", key("challenger"), "--confirmations", "3", "--json")
-    thread.join()
+    try:
+        result = cli("challenge", game, "--key-file", key("challenger"), "--confirmations", "3", "--json")
+    finally:
+        has_ended.set()
+        thread.join()
     assert result.code == 0, result.err
     assert taken_back
     assert result.object_with("confirmations")["confirmations"] == 3
