@@ -32,6 +32,11 @@ TEST_TIMES = Times(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--whole, for sweeps of which a fixed part is taken otherwise."""
+    parser.addoption("--whole", action="store_true", help="every case of the sweeps that are sampled otherwise")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The skipped tests with their reasons."""
     list_skipped(terminalreporter)

@@ -220,27 +220,24 @@ def sweep(
         assert_clear(cli(*line), line)
 
 
-@pytest.mark.usefixtures("sweepable")
-def test_a_sample_of_hostile_values_is_refused_clearly(cli: Cli, key: Key, stand_ins: dict[str, str]) -> None:
-    """Two values for every parameter, others every day that the seed is changed; the whole sweep is marked slow."""
-    draw = random.Random(20261126)
-    for case in PARAMETERS:
-        words, command, parameter = case.values
-        sweep(cli, key, stand_ins, words, command, parameter, draw.sample(HOSTILE, 2))  # type: ignore[arg-type]
+AT_A_TIME = 12
+"""Values for each parameter, of those in HOSTILE; each parameter gets others. All of them with pytest's --whole."""
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("sweepable")
 @pytest.mark.parametrize(("words", "command", "parameter"), PARAMETERS)
-def test_every_hostile_value_is_refused_clearly(
+def test_hostile_values_are_refused_clearly(
     cli: Cli,
     key: Key,
     stand_ins: dict[str, str],
     words: tuple[str, ...],
     command: click.Command,
     parameter: click.Parameter,
+    pytestconfig: pytest.Config,
 ) -> None:
-    sweep(cli, key, stand_ins, words, command, parameter, list(HOSTILE))
+    draw = random.Random(f"{' '.join(words)} {parameter.name}")
+    values = HOSTILE if pytestconfig.getoption("whole") else draw.sample(HOSTILE, AT_A_TIME)
+    sweep(cli, key, stand_ins, words, command, parameter, list(values))
 
 
 @pytest.mark.parametrize(("words", "command", "parameter"), PARAMETERS)
