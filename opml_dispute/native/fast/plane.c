@@ -185,41 +185,52 @@ static void run_scattered(struct plane_tile *t, const struct runs *runs, unsigne
     }
 }
 
-/* The tiles of all channels whose first column is column f of the layout, of those before `last`. `packed`: the weights,
- * in groups of `height` rows. Answers how many columns that were. */
-static u64 run_columns(const struct plane *c, const float *packed, u64 height, u64 f, u64 last, u64 end)
+/* Columns of the layout whose tiles are run for some channels before they are for the next: what these columns read then
+ * stays near, and a channel's outputs are stored side by side. */
+#define BAND 256
+
+/* Columns [f, stop) and what of the last tile lies beyond, of the `rows` channels that begin with channel m; `last`: where
+ * the columns end at position `end`. Answers where the next column is. */
+static u64 run_band(const struct plane *c, const float *packed, u64 m, u64 rows, u64 f, u64 stop, u64 last, u64 end)
 {
     const struct layout *l = c->layout;
     u64 pitch = pitch_of(l), width = (u64)l->output[2], row = f / pitch, column = f % pitch;
-    if (column >= width)
-        return pitch - column;
-    unsigned n = last - f < TILE_N ? (unsigned)(last - f) : TILE_N, nv = n > LANES ? 2 : 1;
-    int whole = n == nv * LANES && column + n <= width, far = l->channel >= FAR_TERMS && c->K >= MANY_TERMS;
-    struct runs runs;
-    if (!whole)
-        find_runs(&runs, l, f, n, end);
-    for (u64 m = 0, rows; m < c->M; m += rows) {
-        rows = c->M - m < height ? c->M - m : height;
-        float *out = c->out + (i64)m * c->o_m;
-        const float *add = c->add ? c->add + (i64)m * c->o_m : NULL;
+    int far = l->channel >= FAR_TERMS && c->K >= MANY_TERMS;
+    /* Rows of nearly whole vectors: no tile goes from one to the next. */
+    int apart = (width + LANES - 1) / LANES * LANES <= pitch + pitch / 32;
+    float *out = c->out + (i64)m * c->o_m;
+    const float *add = c->add ? c->add + (i64)m * c->o_m : NULL;
+    while (f < stop) {
+        u64 reach = apart ? width - column : last - f;
+        unsigned n = reach < TILE_N ? (unsigned)reach : TILE_N, nv = n > LANES ? 2 : 1;
+        n = last - f < n ? (unsigned)(last - f) : n;
         struct plane_tile t = {.depth = c->K,
                                .rows = packed + m * c->K,
                                .x = c->at + f,
                                .terms = l->offset,
                                .bias = c->bias ? c->bias + m : NULL,
-                               .relu = c->relu};
-        if (far && m / height < 2) /* each of two tiles fetches one vector of every term */
-            t.ahead = t.x + TILE_N + m / height * LANES;
-        if (!whole) {
+                               .relu = c->relu,
+                               .ahead = far && m == 0 ? c->at + f + TILE_N : NULL};
+        if (n == nv * LANES && column + n <= width) {
+            t.out = out + row * width + column;
+            t.o_m = c->o_m;
+            t.add = add ? add + row * width + column : NULL;
+            tiles[rows - 1][nv - 1](&t);
+        } else {
+            struct runs runs;
+            find_runs(&runs, l, f, n, end);
             run_scattered(&t, &runs, (unsigned)rows, nv, out, add, c->o_m);
-            continue;
         }
-        t.out = out + row * width + column;
-        t.o_m = c->o_m;
-        t.add = add ? add + row * width + column : NULL;
-        tiles[rows - 1][nv - 1](&t);
+        f += n;
+        column += n;
+        if (column >= width) { /* on to the first column of a row */
+            u64 beyond = column < pitch ? 0 : column - pitch;
+            f += column < pitch ? pitch - column : 0;
+            row += 1 + beyond / pitch;
+            column = beyond % pitch;
+        }
     }
-    return n;
+    return f;
 }
 
 int plane_run(const struct plane *c, u64 p, u64 end, struct fast_scratch *s)
@@ -233,8 +244,11 @@ int plane_run(const struct plane *c, u64 p, u64 end, struct fast_scratch *s)
         pack_rows(c->weights + m * c->K, (i64)c->K, 1, packed + m * c->K, c->K, (unsigned)rows);
     }
     u64 f = (u64)position_offset(c->layout, p), last = (u64)position_offset(c->layout, end - 1) + 1;
-    while (f < last)
-        f += run_columns(c, packed, height, f, last, end);
+    for (u64 next = f; f < last; f = next)
+        for (u64 m = 0, rows; m < c->M; m += rows) {
+            rows = c->M - m < height ? c->M - m : height;
+            next = run_band(c, packed, m, rows, f, last - f < BAND ? last : f + BAND, last, end);
+        }
     return 1;
 }
 
