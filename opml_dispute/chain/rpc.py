@@ -183,15 +183,15 @@ class Rpc:
                 raise outcome
         return outcomes
 
-    def outcomes(self, asked: Sequence[Ask]) -> list[Any]:
+    def outcomes(self, asked: Sequence[Ask], *, patience_s: float | None = None) -> list[Any]:
         """
-        The result of each request, in order, or the error that `request` would raise.
+        The result of each request, in order, or the error that `request` would raise; waited for `patience_s` long.
 
         Raises an `RpcError` only if it is about all of them.
         """
         found: dict[int, Any] = {}
         pending = list(range(len(asked)))
-        patience = Patience(self.patience_s, self._bears, self.tell)
+        patience = Patience(self.patience_s if patience_s is None else patience_s, self._bears, self.tell)
         while pending:
             part = pending[: self._batch_size.now]
             try:
@@ -261,7 +261,7 @@ class Rpc:
                 error.passes = error.passes or answer.status in _PASSING_STATUS
             raise error
         if is_single:
-            return [self._result(part[0], value)]
+            return [self._result(part[0], ids[0], value)]
         if not isinstance(value, list):
             raise self._no_json_rpc()
         by_id: dict[Any, Any] = {}
@@ -270,9 +270,9 @@ class Rpc:
                 by_id[item["id"]] = item
         if len(value) != len(part) or set(by_id) != set(ids):
             raise RpcFailed(name, 0, f"a batch of {len(part)} was answered by {len(value)} items with other ids")
-        return [self._result(ask, by_id[id_]) for id_, ask in zip(ids, part, strict=True)]
+        return [self._result(ask, id_, by_id[id_]) for id_, ask in zip(ids, part, strict=True)]
 
-    def _result(self, ask: Ask, answer: Any) -> Any:
+    def _result(self, ask: Ask, id_: int, answer: Any) -> Any:
         """The parsed result, or the error that came in its place."""
         if not isinstance(answer, dict):
             return self._no_json_rpc()
@@ -281,6 +281,8 @@ class Rpc:
         if "result" not in answer:
             return self._no_json_rpc()
         try:
+            if str(answer.get("id")) != str(id_):
+                raise RpcAnswerInvalid(ask.method, f"id {answer.get('id')}", f"the answer to request {id_}")
             return ask.parse(ask.method, answer["result"])
         except RpcAnswerInvalid as error:
             return RpcAnswerInvalid(error.method, self._endpoint.without_secrets(error.found), error.expected)

@@ -153,6 +153,11 @@ def _foreign_receipt(proxy: Proxy, request: Request, forward: Forward) -> Reply:
     return reply
 
 
+def _crossed(proxy: Proxy, request: Request, forward: Forward) -> Reply:
+    """What another client asked for, or the same one earlier."""
+    return forward({**request, "method": "eth_chainId", "params": []}) | {"id": request["id"] - 1}
+
+
 def _stale_head(proxy: Proxy, request: Request, forward: Forward) -> Reply:
     reply = forward(request)
     number = int(reply["result"]["number"], 16)
@@ -271,6 +276,7 @@ FAULTS: Final[dict[str, ProxyFault]] = {
     "foreign-receipt": ProxyFault(
         "The receipt of another transaction.", _method("eth_getTransactionReceipt"), _foreign_receipt
     ),
+    "crossed-answers": ProxyFault("The answer to another question, under its id.", _method(*_READING), _crossed),
     "null-head": ProxyFault("No latest block.", _is_head, lambda proxy, request, forward: _result(request, None)),
     "null-results": ProxyFault(
         "Null for anything.", _method(*_READING), lambda proxy, request, forward: _result(request, None)

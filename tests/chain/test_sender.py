@@ -332,11 +332,11 @@ class Interrupting(Rpc):
         super().__init__(url)
         self.method, self.before = method, before
 
-    def outcomes(self, asked: Sequence[Ask]) -> list[Any]:
+    def outcomes(self, asked: Sequence[Ask], *, patience_s: float | None = None) -> list[Any]:
         here = any(ask[0] == self.method for ask in asked)
         if here and self.before:
             raise Interrupted
-        found = super().outcomes(asked)
+        found = super().outcomes(asked, patience_s=patience_s)
         if here:
             raise Interrupted
         return found

@@ -155,8 +155,13 @@ def test_a_gateway_that_repeats_its_url_shows_no_key(
     monkeypatch.setattr("opml_dispute.chain.retrying.FIRST_PAUSE_S", 0.01)
     refusals = ({"error": {"code": -32000, "message": f"key {secret} is bad"}}, {"result": f"quota of {secret}"})
     for refusal in refusals:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1} | refusal).encode()
-        monkeypatch.setattr(transport.Endpoint, "post", lambda endpoint, _, body=body: HttpAnswer(200, body, None))
+
+        def post(endpoint: Any, sent: bytes, refusal: dict[str, Any] = refusal) -> HttpAnswer:
+            return HttpAnswer(
+                200, json.dumps({"jsonrpc": "2.0", "id": json.loads(sent)["id"]} | refusal).encode(), None
+            )
+
+        monkeypatch.setattr(transport.Endpoint, "post", post)
         for place in (f"//node.example/v3/{secret}", f"//me:{secret}@node.example", f"//node.example?k={secret}"):
             result = cli("list", "--rpc-url", f"https:{place}")
             assert result.code == 1
