@@ -10,7 +10,7 @@ lost, and answers the receipts as they are then.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -23,7 +23,7 @@ from opml_dispute.chain.transactions import Receipt
 from opml_dispute.errors import OpmlError
 
 STANDSTILL_S: Final = 600.0
-"""How long the chain may stand still, and a transaction be away, before that is an error, by this computer's clock."""
+"""How long the chain may stand still, or a transaction be away, before that is an error, by this computer's clock."""
 
 _LONGEST_PAUSE_S: Final = 4.0
 
@@ -54,7 +54,8 @@ def await_confirmations(
     Raises `NotConfirmed` and `TakenBack`. Errors of the node are waited out.
     """
     found = list(receipts)
-    lost = set[bytes]()
+    lost_at = dict[bytes, float]()
+    """Since when a transaction that was mined is in no block."""
     moved_at, highest, pause_s = time.monotonic(), -1, 0.2
     while True:
         try:
@@ -68,23 +69,35 @@ def await_confirmations(
             for index, one in enumerate(mined):
                 if one is not None:
                     found[index] = _at_its_place(found[index], one)
-                    lost.discard(found[index].hash)
+                    lost_at.pop(found[index].hash, None)
                 # A node that lags does not have that block yet.
                 elif head >= found[index].block_number:
-                    if found[index].hash not in lost:
+                    if found[index].hash not in lost_at:
                         tell(f"A reorganisation took back {found[index].what}; sending it again")
-                    lost.add(found[index].hash)
+                    lost_at.setdefault(found[index].hash, time.monotonic())
                     send_again(found[index])
             if None not in mined and all(head - receipt.block_number + 1 >= blocks for receipt in found):
                 return found
-        if time.monotonic() - moved_at > STANDSTILL_S:
-            away = [receipt for receipt, one in zip(found, mined, strict=True) if one is None]
-            raise NotConfirmed(
-                f"{rpc.url} has shown no new block for {STANDSTILL_S:.0f} s, and "
-                + (f"{away[0].what} is in none" if away else f"fewer than the {blocks} that were asked for")
-            )
+        _expect_progress(rpc.url, found, lost_at, moved_at, blocks)
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+def _expect_progress(
+    url: str, receipts: Sequence[Receipt], lost_at: Mapping[bytes, float], moved_at: float, blocks: int
+) -> None:
+    """Raises `NotConfirmed` if the chain stands still, or a transaction is not mined again: its nonce may be used."""
+    now = time.monotonic()
+    away = next((one for one in receipts if now - lost_at.get(one.hash, now) > STANDSTILL_S), None)
+    if away is not None:
+        raise NotConfirmed(
+            f"a reorganisation took back {away.what} (transaction 0x{away.hash.hex()}), and {url} has shown it in no "
+            f"block for {STANDSTILL_S:.0f} s"
+        )
+    if now - moved_at > STANDSTILL_S:
+        raise NotConfirmed(
+            f"{url} has shown no new block for {STANDSTILL_S:.0f} s, and fewer than the {blocks} that were asked for"
+        )
 
 
 def _mined(rpc: Rpc, receipts: Sequence[Receipt]) -> list[Mined | None]:

@@ -7,9 +7,9 @@ transaction is sent and removed once its receipt was returned. If a process dies
 same transaction waits for the first instead of paying again. `launched` keeps what was signed lately under each nonce,
 so that a later process which is blocked by it can resend it with a higher fee (`Launched`), and one whose own has a
 later nonce can give it to the node again after a reorganisation. Where a node counted too few transactions, different
-ones were signed under one nonce, and an older one may be the one that is mined: all are kept. Those that change the
-account's deposit for demanded bonds are kept for long: a node that hides a deposit is held against them
-(`own_deposit_wei`).
+ones were signed under one nonce, and an older one may be the one that is mined: all are kept. Those that propose an
+answer, or change the account's deposit for demanded bonds, are kept for long: a node that hides them is held against
+them (`own_deposit_wei`, `operator.own_proposals`).
 
 Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
 """
@@ -40,8 +40,12 @@ _HEX: Final = re.compile(r"0x([0-9a-fA-F]{2})*")
 _KEPT_BELOW: Final = 48
 _KEPT_ABOVE: Final = 16
 """The nonces around the one that is sent, of which transactions are remembered."""
+_BLOBS_KEPT_BELOW: Final = 32
+"""The nonces before the one that is sent, of which blobs are kept: up to 0.8 MB each."""
 _MOST_DEPOSITS: Final = 64
 """Transactions that change the account's deposit, which are remembered however many nonces ago they were."""
+_MOST_PROPOSALS: Final = 256
+"""Nonces of transactions that make a game, which are remembered in the same way."""
 _MOST_FORMS: Final = 16
 """Transactions remembered under one nonce: most differ in their fees only."""
 _LARGE_DIGITS: Final = 16_384
@@ -69,6 +73,8 @@ class Launched:
     """What it does to the account's deposit for demanded bonds."""
     is_mined: bool = False
     """Whether it was seen in a block: no other one is under its nonce then, except by a reorganisation."""
+    makes_game: bool = False
+    """Whether it proposes an answer."""
 
 
 def likeliest(forms: Sequence[Launched]) -> Launched:
@@ -156,7 +162,9 @@ class KeyLedger:
         # What is far above was sent to another chain of this id: a local one that was begun anew.
         known = {n: forms for n, forms in self.launched().items() if n <= nonce + _KEPT_ABOVE}
         deposits = sorted(n for n, forms in known.items() if any(form.deposit for form in forms))[-_MOST_DEPOSITS:]
-        kept = {n: forms for n, forms in known.items() if n > nonce - _KEPT_BELOW or n in deposits}
+        proposals = sorted(n for n, forms in known.items() if any(form.makes_game for form in forms))[-_MOST_PROPOSALS:]
+        kept_long = {*deposits, *proposals}
+        kept = {n: forms for n, forms in known.items() if n > nonce - _KEPT_BELOW or n in kept_long}
         others = [form for form in kept.get(nonce, ()) if form.hash != launched.hash]
         seen = [form for form in others[: 1 - _MOST_FORMS] if form.is_mined]
         self._write_launched(kept | {nonce: (*seen, *others[1 - _MOST_FORMS :], launched)})
@@ -184,42 +192,60 @@ class KeyLedger:
         )
         return min(nonces, default=None)
 
+    def unseen_deposit_nonces(self, contract: Address, mined: int) -> list[int]:
+        """The nonces below `mined` under which a deposit was signed, and nothing was seen in a block."""
+        return [
+            nonce
+            for nonce, forms in self.launched().items()
+            if nonce < mined
+            and not any(form.is_mined for form in forms)
+            and any(_change_wei(form, contract) > 0 for form in forms)
+        ]
+
     def forget_deposits(self) -> None:
         """What was signed says no more what is deposited. ASSUMES that the lock is held."""
         known = self.launched().items()
         self._write_launched({n: tuple(replace(form, deposit=None) for form in forms) for n, forms in known})
 
-    def keep_blobs(self, nonce: int, content: bytes) -> None:
+    def keep_blobs(self, nonce: int, hex_hashes: Sequence[str], content: bytes) -> None:
         """
-        Store the blobs of the transaction under `nonce`, without which it could not be sent again.
+        Store the blobs of a transaction under `nonce`, without which it could not be sent again, beside those of others
+        under this nonce. `hex_hashes` are the versioned hashes that the transaction names.
 
         Does nothing if the folder cannot be written. ASSUMES that the lock is held.
         """
         with suppress(CannotWrite):
-            write_whole(self._blobs_path(nonce), lambda temporary: temporary.write_bytes(content))
-        with suppress(OSError):
-            for path in (self._folder / "sending").glob(f"{self._name}-*.blobs"):
-                digits = path.stem.rpartition("-")[2]
-                if not digits.isdigit() or int(digits) <= nonce - _KEPT_BELOW:
-                    path.unlink(missing_ok=True)
+            write_whole(self._blobs_path(nonce, hex_hashes), lambda temporary: temporary.write_bytes(content))
+        self._drop_old_blobs(nonce)
 
-    def blobs(self, nonce: int) -> bytes | None:
-        """The blobs that were stored for `nonce`, if they are still needed."""
+    def blobs(self, nonce: int, hex_hashes: Sequence[str]) -> bytes | None:
+        """The blobs that were stored for the transaction under `nonce` that names these, if they are still kept."""
         try:
-            return self._blobs_path(nonce).read_bytes()
+            return self._blobs_path(nonce, hex_hashes).read_bytes()
         except OSError:
             return None
 
+    def _drop_old_blobs(self, nonce: int) -> None:
+        """Of transactions that no reorganisation takes back any more, if one under `nonce` is sent."""
+        with suppress(OSError):
+            for path in (self._folder / "sending").glob(f"{self._name}-*.blobs"):
+                digits = path.stem.removeprefix(f"{self._name}-").partition("-")[0]
+                if not digits.isdigit() or int(digits) <= nonce - _BLOBS_KEPT_BELOW:
+                    path.unlink(missing_ok=True)
+
     def land(self, nonce: int, transaction_hash: bytes) -> None:
         """That transaction under `nonce` is in a block. ASSUMES that the lock is held."""
-        with suppress(OSError):
-            self._blobs_path(nonce).unlink(missing_ok=True)
+        # Blobs are kept on: a reorganisation can take the block back, and without them nothing could be sent again.
         known = self.launched()
         if nonce not in known:
             return
         forms = [replace(form, is_mined=form.hash == transaction_hash) for form in known[nonce]]
         small = tuple(form for form in forms if len(str(form.fields.get("data", ""))) <= _LARGE_DIGITS)
         self._write_launched({n: forms for n, forms in (known | {nonce: small}).items() if forms})
+
+    def drop(self, nonce: int) -> None:
+        """Nothing that was signed under `nonce` can be mined any more. ASSUMES that the lock is held."""
+        self._write_launched({n: forms for n, forms in self.launched().items() if n != nonce})
 
     def _write_launched(self, items: dict[int, tuple[Launched, ...]]) -> None:
         with suppress(CannotWrite):
@@ -229,8 +255,9 @@ class KeyLedger:
     def _launched_path(self) -> Path:
         return self._folder / "sending" / f"{self._name}-launched.json"
 
-    def _blobs_path(self, nonce: int) -> Path:
-        return self._folder / "sending" / f"{self._name}-{nonce}.blobs"
+    def _blobs_path(self, nonce: int, hex_hashes: Sequence[str]) -> Path:
+        which = keccak256("".join(hex_hashes).encode())[:16].hex()
+        return self._folder / "sending" / f"{self._name}-{nonce}-{which}.blobs"
 
     def _path(self, work: bytes) -> Path:
         return self._folder / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"
@@ -238,7 +265,8 @@ class KeyLedger:
 
 def _plain(form: Launched) -> dict[str, Any]:
     deposit = {} if form.deposit is None else {"deposit": asdict(form.deposit)}
-    return {"hash": form.hash.hex(), "fields": form.fields, "mined": form.is_mined} | deposit
+    game = {"game": True} if form.makes_game else {}
+    return {"hash": form.hash.hex(), "fields": form.fields, "mined": form.is_mined} | deposit | game
 
 
 def _all_launched(raw: Any) -> tuple[Launched, ...]:
@@ -249,7 +277,8 @@ def _all_launched(raw: Any) -> tuple[Launched, ...]:
 def _launched(raw: Any) -> Launched:
     deposit = raw.get("deposit")
     change = None if deposit is None else DepositChange(Address(deposit["contract"]), int(deposit["wei"]))
-    return Launched(bytes.fromhex(raw["hash"]), dict(raw["fields"]), change, raw.get("mined") is True)
+    is_mined, makes_game = raw.get("mined") is True, raw.get("game") is True
+    return Launched(bytes.fromhex(raw["hash"]), dict(raw["fields"]), change, is_mined, makes_game)
 
 
 def _change_wei(form: Launched, contract: Address) -> int:
@@ -257,12 +286,17 @@ def _change_wei(form: Launched, contract: Address) -> int:
     return form.deposit.wei if form.deposit is not None and form.deposit.contract == contract else 0
 
 
+def _listed(value: Any) -> list[Any]:
+    """The items of a list; of anything else, itself as the only one."""
+    return value if isinstance(value, list) else [value]
+
+
 def _can_be_signed(nonce: int, fields: dict[str, Any]) -> bool:
     """Whether a file that may be damaged holds all of the transaction with this nonce."""
     prices = ("gasPrice",) if "gasPrice" in fields else ("maxFeePerGas", "maxPriorityFeePerGas")
     blobs = ("maxFeePerBlobGas",) if "blobVersionedHashes" in fields else ()
     numbers = [fields.get(name) for name in ("value", "gas", "nonce", "chainId", *prices, *blobs)]
-    texts = [fields.get("data"), fields.get("to", "0x")]
+    texts = [fields.get("data"), fields.get("to", "0x"), *_listed(fields.get("blobVersionedHashes", []))]
     return (
         all(isinstance(number, int) and 0 <= number < 1 << 256 for number in numbers)
         and fields["nonce"] == nonce

@@ -104,6 +104,21 @@ def _signer(key: bytes) -> Callable[[Mapping[str, Any]], tuple[bytes, bytes]]:
     return sign
 
 
+def signed_under(raw: bytes) -> tuple[Address, int] | None:
+    """Whose key signed a transaction, of any type, and under which nonce; None if it is none."""
+    import rlp
+
+    with _recursion_limit_kept():
+        from eth_account import Account as EthAccount
+    try:
+        signer = Address(EthAccount.recover_transaction(raw))
+        # A type is one byte before the list of fields (EIP-2718), which begins with the chain then.
+        fields = rlp.decode(raw if raw[0] >= 0xC0 else raw[1:])
+        return signer, int.from_bytes(fields[0 if raw[0] >= 0xC0 else 1], "big")
+    except Exception:  # the library raises many kinds of errors for what a node can send
+        return None
+
+
 @contextmanager
 def _recursion_limit_kept() -> Iterator[None]:
     """One of the signing library's own imports sets Python's recursion limit so high that the C stack can overflow."""

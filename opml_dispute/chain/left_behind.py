@@ -1,11 +1,16 @@
-"""What earlier processes of a key sent and left: how it is signed once more, and sent again with a higher fee."""
+"""
+What was sent with a key and left, by this process or an earlier one: how it is signed once more, and sent again.
+
+Earlier processes have left what the journal holds, which forgets large data once it is in a block. What this process
+signed itself is kept here as it was sent, so that it can be sent again after a reorganisation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from opml_dispute.chain.blob_transactions import PoolSigning, Sidecar
 from opml_dispute.chain.fees import Fees
@@ -14,9 +19,12 @@ from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.primitives import Address
 
+_MOST_REMEMBERED: Final = 256
+"""Transactions of this process, of 128 KiB at most: those with blobs, which are larger, are in the ledger alone."""
+
 
 class LeftBehind:
-    """One account's transactions of earlier processes, as far as its ledger remembers them."""
+    """One account's transactions, as far as this process or its ledger remembers them."""
 
     def __init__(
         self,
@@ -27,20 +35,35 @@ class LeftBehind:
         tell: Callable[[str], None],
     ) -> None:
         self._rpc, self._address, self._signing, self._ledger, self._tell = rpc, address, signing, ledger, tell
+        self._remembered: dict[bytes, tuple[int, bytes]] = {}
+        """Nonces and signed transactions by their hashes, oldest first."""
+
+    def remember(self, nonce: int, transaction_hash: bytes, raw: bytes) -> None:
+        """This process is about to send that."""
+        self._remembered[transaction_hash] = nonce, raw
+        while len(self._remembered) > _MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
 
     def signed(self, nonce: int) -> bytes | None:
         """What was sent lately under a nonce, signed: of several, what is most likely to be in the chain."""
         forms = self._ledger().launched().get(nonce)
-        return None if forms is None else self._sign_again(nonce, likeliest(forms).fields)[0]
+        if forms is not None:
+            return self._sign_again(nonce, likeliest(forms).fields)[0]
+        return next((raw for number, raw in reversed(self._remembered.values()) if number == nonce), None)
 
-    def send_again(self, transaction_hash: bytes) -> None:
-        """Gives the node a transaction that it has lost, if the ledger still has it."""
+    def found(self, transaction_hash: bytes) -> tuple[int, bytes | None]:
+        """
+        The nonce of a transaction, and the transaction, signed: None if its blobs are lost.
+
+        Raises `LookupError` if it is not remembered.
+        """
+        if transaction_hash in self._remembered:
+            return self._remembered[transaction_hash]
         for nonce, forms in self._ledger().launched().items():
             for form in forms:
-                raw = self._sign_again(nonce, form.fields)[0] if form.hash == transaction_hash else None
-                if raw is not None:
-                    with suppress(RpcError):  # known, or mined meanwhile
-                        self._rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
+                if form.hash == transaction_hash:
+                    return nonce, self._sign_again(nonce, form.fields)[0]
+        raise LookupError(transaction_hash.hex())
 
     def push(self, nonce: int, max_fee_wei: int) -> None:
         """Sends what still waits under `nonce` again, with a higher fee."""
@@ -75,8 +98,9 @@ class LeftBehind:
 
     def _sign_again(self, nonce: int, fields: dict[str, Any]) -> tuple[bytes | None, bytes]:
         """What an earlier process sent under `nonce`, and its hash; None if its blobs are lost."""
-        kept = self._ledger().blobs(nonce) if "blobVersionedHashes" in fields else None
+        names = fields.get("blobVersionedHashes")
+        kept = None if names is None else self._ledger().blobs(nonce, names)
         sidecar = None if kept is None else Sidecar.from_bytes(kept)
-        if "blobVersionedHashes" in fields and (sidecar is None or sidecar.hex_hashes != fields["blobVersionedHashes"]):
+        if names is not None and (sidecar is None or sidecar.hex_hashes != names):
             return None, b""
         return self._signing.sign(fields, sidecar)

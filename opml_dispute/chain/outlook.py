@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -123,6 +124,13 @@ class Outlook:
     def resend(self, flight: Flight) -> None:
         """Send the same transaction again."""
         self._resend(flight.raw)
+
+    def send_again(self, nonce: int, raw: bytes | None) -> None:
+        """Gives the node a mined transaction that it has lost, with those of the account that it lost before it."""
+        with suppress(RpcError):  # it is tried again
+            self._fill(self.counts.told()[1], nonce)
+        if raw is not None:
+            self._resend(raw)
 
     def _fill(self, first: int, last: int) -> None:
         """

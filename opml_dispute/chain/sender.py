@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -163,7 +164,8 @@ class Sender:
         """
 
         def send_again(receipt: Receipt) -> None:
-            self._left.send_again(receipt.hash)
+            with suppress(LookupError):
+                self._outlook.send_again(*self._left.found(receipt.hash))
 
         return await_confirmations(self.rpc, receipts, blocks, send_again=send_again, tell=self._tell)
 
@@ -299,9 +301,11 @@ class Sender:
         transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self.chain_id}
         raw, transaction_hash = self._signing.sign(transaction, sidecar)
         hashes.append(transaction_hash)
-        ledger.launch(nonce, Launched(transaction_hash, transaction, order.deposit))
-        if sidecar is not None:
-            ledger.keep_blobs(nonce, sidecar.to_bytes())
+        ledger.launch(nonce, Launched(transaction_hash, transaction, order.deposit, makes_game=order.makes_game))
+        if sidecar is None:
+            self._left.remember(nonce, transaction_hash, raw)
+        else:
+            ledger.keep_blobs(nonce, sidecar.hex_hashes, sidecar.to_bytes())
         if order.once:
             ledger.note(_digest(order), JournalEntry(nonce, tuple(hashes), raw))
         return Flight(order, quote, fees, nonce, raw, hashes)

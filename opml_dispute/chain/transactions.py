@@ -146,6 +146,9 @@ class Order(NamedTuple):
     expect_alone: Callable[[], None] = nothing_expected
     """Asked while no other process of the key can sign: raises an `OpmlError` if one has done the same meanwhile."""
 
+    makes_game: bool = False
+    """Whether it proposes an answer: the journal keeps that for long, so that it is not proposed a second time."""
+
     def expect_nonce(self, nonce: int) -> None:
         """Raises `NonceTaken` if what was signed before could be mined as well as this."""
         if self.only_nonce is not None and nonce != self.only_nonce:

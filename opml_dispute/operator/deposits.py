@@ -5,7 +5,8 @@ the one that takes it back.
 A deposit can be made twice by an answer that tells of none. So what is deposited is read by two functions, at a block
 that has every deposit which this computer's journal knows to be mined, and nothing is sent if the two disagree. A node
 can say the same in both: it is held against what this computer signed itself, too, until the operator believes it
-(`believe_node`). And one that lags may not even count a deposit: another is signed under the same nonce at the latest.
+(`believe_node`), or a finalised block shows what took its place (`chain.overtaking`). And one that lags may not even
+count a deposit: another is signed under the same nonce at the latest.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Head, Mined
 from opml_dispute.chain.counts import TransactionCounts
 from opml_dispute.chain.journal import KeyLedger
+from opml_dispute.chain.overtaking import note_overtaken
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask
 from opml_dispute.chain.system import System
@@ -77,6 +79,10 @@ def _missing(system: System, min_bond_wei: int, proposer: Address) -> tuple[int,
             f"{system.rpc.url} says that {proposer} has deposited {ether(told_wei)}, and otherwise when asked to take "
             f"back {ether(min_bond_wei)} of it"
         )
+    if told_wei < min(own_wei, min_bond_wei):
+        unseen = ledger.unseen_deposit_nonces(bonds.address, mined)
+        if note_overtaken(system.rpc, ledger, proposer, unseen):
+            own_wei = ledger.own_deposit_wei(bonds.address, mined)
     if told_wei < min(own_wei, min_bond_wei):
         raise DepositUnseen(
             f"{system.rpc.url} says that {proposer} has deposited {ether(told_wei)}, but {ether(own_wei)} were "

@@ -111,6 +111,7 @@ def proposal_intent(
         will=f"Will propose S_{state_index} = {short_hex(root_claim)} for request {short_hex(request_id)}",
         did=lambda receipt: f"Proposed as game {system.factory.created_game(receipt)}",
         facts={"request_id": request_id, "root_claim": root_claim, "nonce": nonce},
+        makes_game=True,
     )
 
 

@@ -49,6 +49,8 @@ class Intent:
     """The nonce under which something was signed that must not be mined beside this: see `Order`."""
     expect_alone: Callable[[], None] = nothing_expected
     """Raises if another process has done the same meanwhile: see `Order`."""
+    makes_game: bool = False
+    """Whether it proposes an answer: see `Order`."""
 
     @property
     def order(self) -> Order:
@@ -61,6 +63,7 @@ class Intent:
             self.deposit,
             self.only_nonce,
             self.expect_alone,
+            self.makes_game,
         )
 
 

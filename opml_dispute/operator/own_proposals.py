@@ -5,7 +5,8 @@ Behind one address there may be nodes that lag: one tells of no game, though the
 here seconds ago and is mined elsewhere. A second game for the same answer would lock a second bond. So before an answer
 is proposed, the key's journal is asked what was signed for it. Under a nonce that is still free, the new proposal takes
 the place of the old one: not both can be mined. What is under a used nonce, and made a game that the node does not show
-or is nowhere to be found, is waited for, and no other is signed.
+or is nowhere to be found, is waited for, and no other is signed, until a finalised block shows what used the nonce up
+in its place (`chain.overtaking`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.counts import TransactionCounts
 from opml_dispute.chain.journal import KeyLedger, Launched
+from opml_dispute.chain.overtaking import note_overtaken
 from opml_dispute.chain.rpc import Ask
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
@@ -35,8 +37,8 @@ class ProposalUnseen(OpmlError):
 
     is_told_by_node = True
     hint = (
-        "nothing was sent. Run the command again in a minute, or with another --rpc-url. Only if that transaction was "
-        "replaced by another program: opml-dispute propose --again"
+        "nothing was sent. Run the command again in a minute, or with another --rpc-url; if another program replaced "
+        "that transaction, once the other one is final. Or overrule it: opml-dispute propose --again"
     )
 
 
@@ -54,7 +56,8 @@ def own_proposals(
     system: System, request_id: RequestId, root_claim: StateRoot, proposer: Address, *, patience_s: float
 ) -> OwnProposals:
     """Waits so long for a node that lags. Raises `ProposalUnseen` if it goes on to, and an `RpcError`."""
-    launched = KeyLedger(system.deployment.chain_id, proposer).launched()
+    ledger = KeyLedger(system.deployment.chain_id, proposer)
+    launched = ledger.launched()
     signed = _signed(system, launched, request_id, root_claim)
     if not signed:
         return OwnProposals((), None)
@@ -73,6 +76,8 @@ def own_proposals(
                 (waiting if nonce >= mined else unseen).append(nonce)
             elif receipt.succeeded and receipt.transaction_hash in creations:
                 unseen.append(nonce)
+        overtaken = note_overtaken(system.rpc, ledger, proposer, unseen)
+        unseen = [nonce for nonce in unseen if nonce not in overtaken or overtaken[nonce] in signed[nonce]]
         if not unseen and len(waiting) <= 1:
             return OwnProposals(tuple(games), waiting[0] if waiting else None)
         if time.monotonic() >= deadline:
@@ -104,9 +109,9 @@ def _creations(
     system: System, forms: Sequence[Launched], request_id: RequestId, root_claim: StateRoot
 ) -> dict[bytes, bytes]:
     """Of what was signed under one nonce, the hashes of proposals of this answer, with their games' extra data."""
-    found = dict[bytes, bytes]()
+    found, told = dict[bytes, bytes](), root_claim.hex()
     for form in forms:
-        if form.fields.get("to") == system.factory.address:
+        if form.fields.get("to") == system.factory.address and told in form.fields["data"]:
             created = system.factory.created_with(bytes.fromhex(form.fields["data"][2:]))
             if created is not None and created[0] == root_claim and created[1].startswith(request_id):
                 found[form.hash] = created[1]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.blob_transactions import GAS_PER_BLOB, PoolSigning, Sidecar
 from opml_dispute.chain.fees import BlobsUnsupported, Fees, FeeTooHigh
 from opml_dispute.chain.input_blobs import BlobPublication, BlobStatus, InputBlobs, hashes_of
-from opml_dispute.chain.journal import KeyLedger
+from opml_dispute.chain.journal import KeyLedger, Launched
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.rpc_errors import RpcFailed
 from opml_dispute.chain.sender import Sender
@@ -24,6 +25,7 @@ from opml_dispute.devnet.blob_tables import make_blob_tables
 from opml_dispute.engine.blob_row import RowShape, blobs_of
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.primitives import Address
+from tests.chain.test_confirming import mining
 from tests.chain.test_sender import nonce
 
 BOND = 10**17
@@ -158,7 +160,7 @@ def test_what_an_earlier_process_left_is_sent_again_with_its_blobs(
         Sender(rpc, sender.account, timeout_s=0.3, resends=0).send(publish, value_wei=BOND)
     waiting = nonce(rpc, sender)
     ledger = KeyLedger(devnet.CHAIN_ID, sender.address)
-    assert ledger.blobs(waiting) == sidecar.to_bytes()
+    assert ledger.blobs(waiting, sidecar.hex_hashes) == sidecar.to_bytes()
     told: list[str] = []
     later = Sender(rpc, sender.account, timeout_s=40.0, tell=told.append)
 
@@ -202,6 +204,36 @@ def test_one_that_another_program_replaced_is_sent_under_another_nonce(
     replacer.join()
     assert nonce(rpc, sender) == taken + 2
     expect_published_once(rpc, contract, sender, sidecar)
+
+
+def test_blobs_of_two_transactions_under_one_nonce_are_kept_and_either_can_be_sent_again(
+    rpc: Rpc, sender: Sender, contract: InputBlobs, publish: Call[None], sidecar: Sidecar
+) -> None:
+    """As at a node that did not count the first one, which another node has, and a reorganisation takes back."""
+    snapshot, waiting = rpc.request("evm_snapshot"), nonce(rpc, sender)
+    first = sender.send(publish, value_wei=BOND)
+    other = Sidecar.of(blobs_of(b"another"))
+    ledger, chain_id = KeyLedger(devnet.CHAIN_ID, sender.address), devnet.CHAIN_ID
+    fields = {"to": BURN, "data": "0x", "value": 0, "gas": 30_000, "nonce": waiting, "chainId": chain_id}
+    fields |= Fees(10**12, 10**11, 10**11).fields() | {"blobVersionedHashes": other.hex_hashes}
+    _, hash_ = PoolSigning(sender.account).sign(fields, other)
+    with ledger.lock():
+        ledger.launch(waiting, Launched(hash_, fields))
+        ledger.keep_blobs(waiting, other.hex_hashes, other.to_bytes())
+    assert rpc.request("evm_revert", snapshot)
+    rpc.request("evm_mine")
+    assert published(rpc, contract, sender).status == BlobStatus.NONE
+    with mining(rpc):
+        Sender(rpc, sender.account).confirmed([first], 2)
+    expect_published_once(rpc, contract, sender, sidecar)
+    assert ledger.blobs(waiting, other.hex_hashes) == other.to_bytes()
+
+
+def test_blobs_are_kept_for_as_long_as_they_may_be_sent_again(tmp_path: Path) -> None:
+    ledger = KeyLedger(1, BURN, tmp_path)
+    for number in range(100):
+        ledger.keep_blobs(number, [hex(number)], bytes([number]))
+    assert [number for number in range(100) if ledger.blobs(number, [hex(number)])] == list(range(68, 100))
 
 
 def test_a_price_beyond_the_limit_is_not_paid(rpc: Rpc, sender: Sender, publish: Call[None]) -> None:

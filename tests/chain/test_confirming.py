@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from opml_dispute.chain import confirming
+from opml_dispute.chain.answers import quantity
 from opml_dispute.chain.confirming import NotConfirmed, TakenBack, await_confirmations
 from opml_dispute.chain.contracts.oracle import InferenceOracle
 from opml_dispute.chain.rpc import Rpc
@@ -128,6 +130,53 @@ def test_a_chain_that_stands_still_is_not_waited_for_without_end(chain: Chain, m
         sender.confirmed([receipt], 2)
     lost = replace(receipt, hash=b"\7" * 32)
     sent: list[Receipt] = []
-    with pytest.raises(NotConfirmed, match="is in none"):
+    with pytest.raises(NotConfirmed, match=r"has shown it in no block for 0 s|no new block"):
         await_confirmations(chain.rpc, [lost], 1, send_again=sent.append, tell=lambda sentence: None)
     assert lost in sent
+
+
+@contextmanager
+def mining(rpc: Rpc) -> Iterator[None]:
+    """A block every tenth of a second."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.1):
+            rpc.request("evm_mine")
+
+    miner = threading.Thread(target=run, daemon=True)
+    miner.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        miner.join()
+
+
+def test_one_that_cannot_be_mined_again_is_not_waited_for_without_end(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program has used its nonce since, and the chain goes on."""
+    monkeypatch.setattr(confirming, "STANDSTILL_S", 1.0)
+    sender = proposer(chain)
+    snapshot = chain.rpc.request("evm_snapshot")
+    nonce = sender.rpc.request("eth_getTransactionCount", sender.address, "latest", parse=quantity)
+    receipt = sender.send(oracle(chain).commit(b"\1" * 32))
+    chain.rpc.request("evm_revert", snapshot)
+    other = {"to": sender.address, "data": "0x", "value": 0, "gas": 21_000, "gasPrice": 10**11, "nonce": nonce}
+    raw, _ = sender.account.sign(other | {"chainId": devnet.CHAIN_ID})
+    chain.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
+    with mining(chain.rpc), pytest.raises(NotConfirmed, match=r"took back .* has shown it in no block for 1 s"):
+        sender.confirmed([receipt], 2)
+
+
+def test_what_another_process_sent_before_it_is_sent_again_too(chain: Chain) -> None:
+    """Without it the nonce before is free, and what comes after it is never mined."""
+    snapshot = chain.rpc.request("evm_snapshot")
+    proposer(chain).send(oracle(chain).commit(b"\1" * 32))
+    sender = proposer(chain)
+    receipt = sender.send(oracle(chain).commit(b"\2" * 32))
+    chain.rpc.request("evm_revert", snapshot)
+    with mining(chain.rpc):
+        (now,) = sender.confirmed([receipt], 2)
+    assert now.hash == receipt.hash

@@ -46,6 +46,8 @@ SENT = {
         {"data": "0xabc"},
         {"to": []},
         {"maxFeePerGas": 1 << 256},
+        {"maxFeePerBlobGas": 1, "blobVersionedHashes": [7]},
+        {"maxFeePerBlobGas": 1, "blobVersionedHashes": {}},
     ],
 )
 def test_a_damaged_transaction_is_not_sent_again(tmp_path: Path, damage: dict[str, object]) -> None:

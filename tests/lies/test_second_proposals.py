@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
-from opml_dispute.chain.journal import KeyLedger
+from opml_dispute.chain.journal import KeyLedger, Launched
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import RpcFailed
@@ -18,6 +18,7 @@ from opml_dispute.chain.system import System, connect
 from opml_dispute.chain.transactions import NonceTaken, NotMined
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.game.position import Position
+from opml_dispute.operator.deposits import DepositUnseen, deposit_intents
 from opml_dispute.operator.intents import Intent, perform
 from opml_dispute.operator.own_proposals import ProposalUnseen
 from opml_dispute.operator.proposing import ProposalExists, proposal_intents
@@ -26,16 +27,31 @@ from opml_dispute.testing.fault_proxy import FaultProxy
 from tests.conftest import TEST_TIMES, Chain
 from tests.lies.test_proposing import PROPOSER, ROOT, ask, hiding_what_was_sent
 
+Edit: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+
 LATEST_AT = {"eth_call": 1, "eth_getBlockByNumber": 0, "eth_getCode": 1, "eth_getTransactionCount": 1}
 """Where these questions say at which block."""
 
 
 @contextmanager
-def behind(chain: Chain, block: int, *, counts: bool = True, receipts: bool = True) -> Iterator[System]:
-    """A system at a node that answers at an earlier block; whether it does so too about counts and about receipts."""
+def behind(
+    chain: Chain,
+    block: int,
+    *,
+    counts: bool = True,
+    receipts: bool = True,
+    lie: Edit | None = None,
+    patience_s: float = 0.6,
+) -> Iterator[System]:
+    """
+    A system at a node that answers at an earlier block; whether it does so too about counts and about receipts. `lie`
+    changes what it answers beside that.
+    """
 
     def edit(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
         method, parameters = request["method"], list(request.get("params", []))
+        if lie is not None:
+            reply = lie(request, reply)
         if method == "eth_getTransactionReceipt" and receipts:
             return reply | {"result": None}
         place = LATEST_AT.get(method)
@@ -46,7 +62,7 @@ def behind(chain: Chain, block: int, *, counts: bool = True, receipts: bool = Tr
         return proxy.forward(request | {"params": parameters})
 
     with FaultProxy(chain.anvil.url, edit=edit) as proxy:
-        yield connect(Rpc(proxy.url, patience_s=0.6), chain.deployment)
+        yield connect(Rpc(proxy.url, patience_s=patience_s), chain.deployment)
 
 
 def proposer(chain: Chain) -> Sender:
@@ -177,6 +193,101 @@ def test_a_proposal_that_is_nowhere_though_its_nonce_is_used_blocks_until_it_is_
     assert "--again" in str(raised.value.hint)
     (overruled,) = proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER, again=True)
     assert overruled.only_nonce is None
+
+
+def replaced(chain: Chain, intent: Intent) -> int:
+    """Another program's transaction is mined in the place of an intent's; answers their nonce."""
+    nonce = int(unmined(chain, intent)["nonce"])
+    other = {"to": PROPOSER, "data": "0x", "value": 0, "gas": 21_000, "gasPrice": 10**11, "nonce": nonce}
+    raw, _ = devnet.account("proposer").sign(other | {"chainId": devnet.CHAIN_ID})
+    chain.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
+    return nonce
+
+
+FINAL_AFTER = 67
+"""The local chain finalises what is 64 blocks old."""
+
+BEFORE = 8
+"""Blocks that the search goes back to: the local chain keeps the latest states only, those of other tests too."""
+
+
+def impatient(chain: Chain) -> System:
+    return connect(Rpc(chain.rpc.url, patience_s=0), chain.deployment)
+
+
+def of_another_key(reply: dict[str, Any]) -> dict[str, Any]:
+    """A raw transaction of another account in the place of what was asked for."""
+    raw, _ = devnet.account("challenger").sign(
+        {"to": PROPOSER, "data": "0x", "value": 0, "gas": 21_000, "gasPrice": 10**11, "nonce": 0, "chainId": 31337}
+    )
+    return reply | {"result": "0x" + raw.hex()}
+
+
+FINAL_LIES: dict[str, Edit] = {
+    "hides what was sent": lambda request, reply: reply,
+    "shows another key's": lambda request, reply: (
+        of_another_key(reply) if request["method"] == "eth_getRawTransactionByHash" else reply
+    ),
+    "counts more": lambda request, reply: (
+        reply | {"result": "0xffff"}
+        if request["method"] == "eth_getTransactionCount" and request["params"][1].startswith("0x")
+        else reply
+    ),
+    "has no earlier state": lambda request, reply: (
+        {"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32000, "message": "missing trie node"}}
+        if request["method"] == "eth_getTransactionCount" and request["params"][1].startswith("0x")
+        else reply
+    ),
+    "finalises nothing": lambda request, reply: (
+        reply | {"result": None} if request["params"][:1] == ["finalized"] else reply
+    ),
+}
+
+
+def test_what_another_program_replaced_is_made_again_once_that_is_final_and_what_a_node_hides_never(
+    chain: Chain,
+) -> None:
+    """
+    A proposal and a deposit are replaced; another proposal stands, and a node hides it: what it shows in its place has
+    to be signed by the very key, under that nonce. WHY NOT one test each: the chain keeps few states for all of them.
+    """
+    chain.rpc.request("anvil_mine", hex(BEFORE))
+    hidden, before = proposed(chain, 0)
+    request_id = ask(chain, fee_wei=7)
+    proposal = proposal_intents(chain.system(), request_id, ROOT, 1, proposer=PROPOSER, commits=False)[-1]
+    nonce = replaced(chain, proposal)
+    (deposit,) = deposit_intents(chain.system(), 10**17, PROPOSER)
+    replaced(chain, deposit)
+    chain.rpc.request("anvil_mine", hex(5))
+    with pytest.raises(ProposalUnseen):
+        intents_for(impatient(chain), request_id)
+    with pytest.raises(DepositUnseen):
+        deposit_intents(impatient(chain), 10**17, PROPOSER)
+    chain.rpc.request("anvil_mine", hex(FINAL_AFTER))
+    for lie in FINAL_LIES.values():
+        with behind(chain, before, counts=False, lie=lie, patience_s=0) as system, pytest.raises(ProposalUnseen):
+            intents_for(system, hidden)
+    again = proposal_intents(impatient(chain), request_id, ROOT, 1, proposer=PROPOSER, commits=False)[-1]
+    assert again.only_nonce is None
+    assert nonce not in KeyLedger(chain.deployment.chain_id, PROPOSER).launched()
+    perform(again, proposer(chain))
+    assert game_count(chain) == 2
+    assert [intent.value_wei for intent in deposit_intents(impatient(chain), 10**17, PROPOSER)] == [10**17]
+
+
+def test_a_proposal_is_remembered_however_many_transactions_follow(chain: Chain) -> None:
+    """By an agent that makes its moves with the same key, while its node hides the game."""
+    request_id, before = proposed(chain, 0)
+    ledger = KeyLedger(chain.deployment.chain_id, PROPOSER)
+    (made,) = (nonce for nonce, forms in ledger.launched().items() if any(form.makes_game for form in forms))
+    with ledger.lock():
+        for nonce in range(made + 1, made + 100):
+            fields = ledger.launched()[made][0].fields | {"nonce": nonce, "data": "0x"}
+            ledger.launch(nonce, Launched(nonce.to_bytes(32, "big"), fields))
+    assert made in ledger.launched()
+    assert made + 1 not in ledger.launched()
+    with behind(chain, before, counts=False) as system, pytest.raises(ProposalUnseen):
+        intents_for(system, request_id)
 
 
 @pytest.mark.parametrize("fee_wei", FEES_WEI)
