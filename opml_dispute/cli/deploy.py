@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +13,21 @@ from opml_dispute.chain.bonds import SCHEDULES
 from opml_dispute.chain.deploy import deploy as deploy_all
 from opml_dispute.chain.deploy import rehearse
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.times import Times
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.cli.command_line import Command, Number, Seconds
-from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, spending_options
+from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, sending_options
 from opml_dispute.cli.output import Output
-from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc, open_sender
+from opml_dispute.cli.session import (
+    Declined,
+    introduce,
+    load_account,
+    open_rpc,
+    open_sender,
+    tell_confirmed,
+    wait_for_blocks,
+)
 from opml_dispute.devnet.samples import deploy_samples
 from opml_dispute.home import expect_writable
 from opml_dispute.trace.guest import absolute_prestate
@@ -72,7 +82,7 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     "--guardian", metavar="ADDRESS", help="The account that can pause and discard games. Default: the sender."
 )
 @click.option("--examples", is_flag=True, help="Also register the sample model and deploy its consumer.")
-@spending_options
+@sending_options
 @json_option
 def deploy(
     rpc_url: str | None,
@@ -118,7 +128,8 @@ def deploy(
     account = load_account(sending.key)
     rpc = open_rpc(ChainOptions(rpc_url, None))
     chain_id = rpc.chain_id()
-    sender = open_sender(rpc, account, sending, output, chain_id)
+    sent: list[Receipt] = []
+    sender = open_sender(rpc, account, sending, output, chain_id, on_sent=sent.append)
     introduce(sender, output)
     prestate = absolute_prestate()
     owner_address = parse_address(owner, "the owner's address") if owner else None
@@ -155,8 +166,17 @@ def deploy(
     )
     if examples:
         deploy_samples(sender, made, deployment)
+    _confirmed(sender, sent, sending.confirmations, output)
     output.say(f"Deployed; use it with --deployment {deployment}", style="green")
     output.fact(did="deploy", chain_id=chain_id, addresses=made.addresses, deployment=str(deployment))
+
+
+def _confirmed(sender: Sender, sent: Sequence[Receipt], blocks: int, output: Output) -> None:
+    """Waits until so many blocks hold all that was sent. Raises `NotConfirmed` and `TakenBack`."""
+    if blocks > 1 and sent:
+        # Where a contract is follows from its nonce: what comes into another block has the same address there.
+        wait_for_blocks(sender, sent, blocks, output)
+        tell_confirmed(blocks, output)
 
 
 def _confirm(question: str, sending: SendingOptions, output: Output) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -170,9 +170,16 @@ def key_options(command: F) -> F:
 
 
 def sending_options(command: F) -> F:
-    """As `spending_options`, and --confirmations; the command gets `sending`."""
+    """The key, --max-fee, --dry-run, --yes and --confirmations; the command gets `sending`."""
 
-    @spending_options
+    @click.option(
+        "--max-fee",
+        metavar="AMOUNT",
+        help="The most to pay for one unit of gas, like 50gwei; a bare number counts gwei. Default: 500gwei.",
+    )
+    @click.option("--dry-run", is_flag=True, help="Check everything and show what would be sent, but send nothing.")
+    @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")
+    @key_options
     @click.option(
         "--confirmations",
         type=click.IntRange(1, 10_000),
@@ -183,26 +190,10 @@ def sending_options(command: F) -> F:
         "sent again.",
     )
     @functools.wraps(command)
-    def wrapped(*args: Any, sending: SendingOptions, confirmations: int, **kwargs: Any) -> Any:
-        return command(*args, sending=replace(sending, confirmations=confirmations), **kwargs)
-
-    return wrapped  # type: ignore[return-value]
-
-
-def spending_options(command: F) -> F:
-    """The key, --max-fee, --dry-run and --yes; the command gets `sending`."""
-
-    @click.option(
-        "--max-fee",
-        metavar="AMOUNT",
-        help="The most to pay for one unit of gas, like 50gwei; a bare number counts gwei. Default: 500gwei.",
-    )
-    @click.option("--dry-run", is_flag=True, help="Check everything and show what would be sent, but send nothing.")
-    @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")
-    @key_options
-    @functools.wraps(command)
-    def wrapped(*args: Any, key: KeyOptions, max_fee: str | None, dry_run: bool, yes: bool, **kwargs: Any) -> Any:
-        return command(*args, sending=SendingOptions(key, max_fee, dry_run, yes), **kwargs)
+    def wrapped(
+        *args: Any, key: KeyOptions, max_fee: str | None, dry_run: bool, yes: bool, confirmations: int, **kwargs: Any
+    ) -> Any:
+        return command(*args, sending=SendingOptions(key, max_fee, dry_run, yes, confirmations), **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -69,7 +69,11 @@ class WhichModel(OpmlError):
     metavar="FILE",
     help="For --prompt: the model's file, if its vocabulary is not kept on this computer.",
 )
-@click.option("--model-id", metavar="HEX", help="The model of the request. Default: the only one registered.")
+@click.option(
+    "--model-id",
+    metavar="HEX",
+    help="The model of the request. Default: the only one registered; with --sample, the sample model.",
+)
 @click.option("--fee", default="0", metavar="AMOUNT", help="The proposer's fee, like 0.05eth. Default: none.")
 @click.option("--callback", metavar="ADDRESS", help="A consumer contract that is called with the output.")
 @click.option(
@@ -151,7 +155,10 @@ def request(
     session = Session.open(chain, sending, output)
     system = session.system
     consumer = _reader(system) if reader else None
-    wanted = system.rpc.read(DigitReader(consumer).model_id()) if consumer else _which_model(system, model_id)
+    if consumer is None:
+        wanted = _which_model(system, model_id, sample, output)
+    else:
+        wanted = system.rpc.read(DigitReader(consumer).model_id())
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
@@ -341,13 +348,21 @@ def _reader(system: System) -> Address:
     return address
 
 
-def _which_model(system: System, text: str | None) -> ModelId:
+def _which_model(system: System, text: str | None, sample: int | None, output: Output) -> ModelId:
+    """The model that is asked: the one that is named, else the only one, else the one that the sample is of."""
     if text is not None:
         raw = parse_hash(text)
         if raw is None:
             raise WhichModel(f"{text} is not a model id: that is 0x and 64 hexadecimal digits")
         return ModelId(raw)
     count = system.rpc.read(system.registry.model_count())
-    if count != 1:
-        raise WhichModel(f"there are {count} registered models, and none was named")
-    return system.rpc.read(system.registry.model_id_at(0))
+    if count == 1:
+        return system.rpc.read(system.registry.model_id_at(0))
+    if sample is not None:
+        from opml_dispute.devnet.samples import sample_model_id  # it imports the compiler
+
+        model_id = sample_model_id(system)
+        if model_id is not None:
+            output.say(f"Of the {count} registered models, the sample is of 0x{model_id.hex()}.")
+            return model_id
+    raise WhichModel(f"there are {count} registered models, and none was named")

@@ -9,7 +9,7 @@ result and the cost. A dry run makes all the chain's checks of sending, but sign
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System, connect
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.cli.options import ChainOptions, KeyOptions, ModelOptions, SendingOptions
 from opml_dispute.cli.output import Output, ether, gas, short
 from opml_dispute.devnet import anvil as devnet
@@ -193,9 +194,8 @@ class Session:
         receipts = [one.receipt for one in done if one.receipt is not None]
         if self.confirmations == 1 or not receipts:
             return list(done)
-        last = max(receipt.block_number for receipt in receipts)
-        self.output.say(f"Waiting until block {last + self.confirmations - 1:,} …", style="dim")
-        now = {receipt.hash: receipt for receipt in self.sender.confirmed(receipts, self.confirmations)}
+        held = wait_for_blocks(self.sender, receipts, self.confirmations, self.output)
+        now = {receipt.hash: receipt for receipt in held}
         confirmed = []
         for one in done:
             receipt = None if one.receipt is None else now[one.receipt.hash]
@@ -203,8 +203,7 @@ class Session:
             if receipt != one.receipt:
                 self.output.say("A reorganisation put this into another block:", style="yellow")
                 self.report(confirmed[-1])
-        self.output.say(f"{self.confirmations:,} blocks hold it.", style="green")
-        self.output.fact(confirmations=self.confirmations)
+        tell_confirmed(self.confirmations, self.output)
         return confirmed
 
     def announce(self, intent: Intent) -> None:
@@ -265,7 +264,28 @@ class Session:
             raise Declined("nothing was sent", hint="give --yes to send without being asked")
 
 
-def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output: Output, chain_id: int) -> Sender:
+def wait_for_blocks(sender: Sender, receipts: Sequence[Receipt], blocks: int, output: Output) -> list[Receipt]:
+    """The receipts once so many blocks hold them. Raises `NotConfirmed` and `TakenBack`."""
+    last = max(receipt.block_number for receipt in receipts)
+    output.say(f"Waiting until block {last + blocks - 1:,} …", style="dim")
+    return sender.confirmed(receipts, blocks)
+
+
+def tell_confirmed(blocks: int, output: Output) -> None:
+    """Prints that so many blocks hold what was sent."""
+    output.say(f"{blocks:,} blocks hold it.", style="green")
+    output.fact(confirmations=blocks)
+
+
+def open_sender(
+    rpc: Rpc,
+    account: keys.Signing,
+    sending: SendingOptions,
+    output: Output,
+    chain_id: int,
+    *,
+    on_sent: Callable[[Receipt], None] | None = None,
+) -> Sender:
     """
     The sender of the account, for one chain, with the operator's limit for the price of gas. Raises `BadAmount`.
 
@@ -279,7 +299,7 @@ def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output
     def tell(sentence: str) -> None:
         output.say(f"{sentence} …", style="yellow")
 
-    return Sender(rpc, account, max_fee_wei=max_fee_wei, chain_id=chain_id, tell=tell)
+    return Sender(rpc, account, max_fee_wei=max_fee_wei, chain_id=chain_id, on_sent=on_sent, tell=tell)
 
 
 def introduce(sender: Sender, output: Output) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from onnx import TensorProto, helper
 
 from opml_dispute import cli as cli_module
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.devnet import samples
+from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS
 from tests.cli.conftest import Cli, Result
 from tests.conftest import TEST_TIMES, Chain
@@ -179,6 +182,31 @@ def test_an_unknown_model(cli: Cli, on_chain: Chain, key: Key) -> None:
     signing = ("--key-file", key("requester"))
     assert_refused(cli("request", "--sample", 1, "--model-id", "0x" + "ab" * 32, *signing), "is not registered")
     assert_refused(cli("request", "--sample", 1, "--model-id", "zz", *signing), "zz is not a model id")
+
+
+def test_a_sample_says_which_of_several_models_is_asked(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -> None:
+    """Its own one, though another with the same root is registered; and one of another URI where the own is not."""
+    signing, asking = ("--key-file", key("requester"), "--json"), ("request", "--sample", 1)
+    own = cli("model", "list", "--json").objects[0]["model_id"]
+    other = cli("model", "register", "--uri", "https://example.org/digits", *signing)
+    assert other.object_with("model_id")["model_id"] != own
+    asked = cli(*asking, *signing)
+    system = on_chain.system()
+    record = system.rpc.read(system.oracle.request_of(bytes.fromhex(asked.object_with("request_id")["request_id"][2:])))
+    assert record.model_id.hex() == own[2:]
+    assert f"Of the 2 registered models, the sample is of {own}" in cli(*asking, *signing[:-1]).err
+    assert_refused(cli("request", "--input", tmp_path / "none.npy", *signing[:-1]), "there are 2 registered models")
+
+
+def test_a_sample_of_a_model_that_is_registered_with_another_uri_is_found(
+    on_chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = on_chain.system()
+    own = system.rpc.read(system.registry.model_id_at(0))
+    monkeypatch.setattr(samples, "SAMPLE_URI", "ipfs://elsewhere")
+    assert samples.sample_model_id(system) == own
+    monkeypatch.setattr(samples, "compile_model", lambda file: replace(compile_model(file), inputs=()))
+    assert samples.sample_model_id(system) is None
 
 
 def test_no_key_and_bad_keys(cli: Cli, on_chain: Chain, tmp_path: Path) -> None:
