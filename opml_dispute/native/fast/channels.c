@@ -24,7 +24,7 @@ struct channel_tile {
     const float *x;     /* what is packed, or what the first position reads */
     i64 second;         /* of the second run of positions, behind the first */
     const i64 *terms;   /* of what is not packed: where each term lies */
-    const float *next;  /* null, or from where to fetch `next_terms` for later */
+    const float *next;  /* null, or from where to fetch `next_terms` for later, as many as there are terms */
     const i64 *next_terms;
     float *sums; /* [positions][TILE_N] */
     int first;
@@ -56,7 +56,7 @@ INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned 
         for (unsigned v = 0; v < nv; v++)
             __builtin_prefetch(panel + ahead + v * LANES, 0, 2);
         if (reading != PACKED)
-            __builtin_prefetch(next + next_terms[k]);
+            __builtin_prefetch(next + next_terms[k], 0, 2);
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < positions; i++) {
             const float *at = i < run ? x + term + i : second + term + (i - run);
@@ -193,6 +193,31 @@ INLINE void store_channel(const struct channels *c, u64 m, vec y, const i64 *out
     }
 }
 
+/* Finishes the sums of n positions of LANES channels from m on, where the positions lie side by side from `out` on.
+ * Nothing is read from `c` after a store, which could have changed it, as the compiler sees it. */
+INLINE void finish_square(const struct channels *c, u64 m, const float *sums, i64 out, unsigned n, int adds)
+{
+    i64 at = (i64)m * c->o_m + out, o_m = c->o_m;
+    float *to = c->out + at;
+    const float *add = adds ? c->add + at : NULL;
+    vec bias = c->bias ? *(const vec *)(c->bias + m) : (vec){0} - 0.0f; /* x + -0 is x */
+    vec least = (vec){0} + (c->relu ? 0.0f : -f32_inf());
+    vec row[LANES];
+#pragma clang loop unroll(full)
+    for (unsigned j = 0; j < LANES; j++)
+        row[j] = j < n ? *(const vec *)(sums + j * TILE_N) + bias : (vec){0};
+    transpose(row);
+#pragma clang loop unroll(full)
+    for (unsigned j = 0; j < LANES; j++, to += o_m) {
+        vec y = row[j];
+        if (adds) {
+            y += load_some(add, n);
+            add += o_m;
+        }
+        store_some(to, at_least(canonical_vec(y), least), n);
+    }
+}
+
 /* Finishes the sums of some positions: lanes [lane, end) of the panel that begins with channel m. */
 static void finish_panel(const struct channels *c, u64 m, unsigned lane, unsigned end, const float *sums,
                          const i64 *out, unsigned positions)
@@ -206,10 +231,22 @@ static void finish_panel(const struct channels *c, u64 m, unsigned lane, unsigne
             unsigned from = v * LANES > lane ? v * LANES : lane, to = (v + 1) * LANES < end ? (v + 1) * LANES : end;
             if (from >= to)
                 continue;
+            const float *square = sums + i * TILE_N + v * LANES;
+            if (beside && to - from == LANES) {
+                if (n == LANES && c->add)
+                    finish_square(c, m + from, square, out[i], LANES, 1);
+                else if (n == LANES)
+                    finish_square(c, m + from, square, out[i], LANES, 0);
+                else if (c->add)
+                    finish_square(c, m + from, square, out[i], n, 1);
+                else
+                    finish_square(c, m + from, square, out[i], n, 0);
+                continue;
+            }
             vec row[LANES];
 #pragma clang loop unroll(full)
             for (unsigned j = 0; j < LANES; j++)
-                row[j] = j < n ? *(const vec *)(sums + (i + j) * TILE_N + v * LANES) : (vec){0};
+                row[j] = j < n ? *(const vec *)(square + j * TILE_N) : (vec){0};
             transpose(row);
             for (unsigned j = from; j < to; j++)
                 store_channel(c, m + j, row[j - v * LANES], out + i, n, beside);
@@ -292,6 +329,17 @@ static void pack_piece(const struct channels *c, const struct block_of_positions
     }
 }
 
+/* Where a panel's sums of a tile will be put, and what is added to them, behind the first: the first and the last line
+ * of each channel, which lie so far apart that no processor foresees them. */
+static void expect_sums(const struct channels *c, i64 places[DEPTH])
+{
+    memset(places, 0, DEPTH * sizeof *places);
+    for (unsigned i = 0; i < TILE_N; i++)
+        for (unsigned part = 0; part < (c->add ? 4 : 2); part++)
+            places[part * TILE_N + i] = (i64)i * c->o_m + (part % 2 ? TILE_POSITIONS - 1 : 0) +
+                                        (part < 2 ? 0 : c->add - c->out);
+}
+
 /* The tiles of positions [first, end) of a block. `packed`, `sums`: room for them. */
 static void run_some(const struct channels *c, u64 m, u64 last, const struct block_of_positions *b, unsigned first,
                      unsigned end, float *packed, float *sums)
@@ -300,6 +348,8 @@ static void run_some(const struct channels *c, u64 m, u64 last, const struct blo
     cut_block(&cut, b, first, end, c->terms != NULL);
     u64 pieces = (c->K + DEPTH - 1) / DEPTH, depth = (c->K + pieces - 1) / pieces, m0 = m / TILE_N * TILE_N;
     unsigned count = end - first;
+    i64 places[DEPTH];
+    expect_sums(c, places);
     i64 reach = b->in[end - 1] + 1 - b->in[first]; /* about as far behind them the next positions lie */
     for (u64 k = 0, terms; k < c->K; k += terms) {
         terms = c->K - k < depth ? c->K - k : depth;
@@ -319,12 +369,15 @@ static void run_some(const struct channels *c, u64 m, u64 last, const struct blo
                                          .second = cut.tile[i].second,
                                          .sums = sums + ((panel - m0) * count + (from - first) * TILE_N),
                                          .first = k == 0};
+                int goes_on = k + terms < c->K;
                 if (!cut.packs) {
                     t.terms = c->terms + k;
                     if (is_last) {
-                        int goes_on = k + terms < c->K;
                         t.next = b->in[from] + (goes_on ? 0 : reach);
                         t.next_terms = c->terms + (goes_on ? least(k + terms, c->K - terms) : 0);
+                    } else if (!goes_on) {
+                        t.next = c->out + (i64)panel * c->o_m + b->out[from];
+                        t.next_terms = places;
                     }
                 }
                 tiles[n - 1][cut.tile[i].reading][lanes > LANES](&t);
