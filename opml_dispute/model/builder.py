@@ -17,7 +17,7 @@ from opml_dispute.model.block_emitter import BlockEmitter
 from opml_dispute.model.emitter import Places
 from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
 from opml_dispute.model.refusals import Refuse
-from opml_dispute.model.tensor import Shape, Tensor
+from opml_dispute.model.tensor import Array, Shape, Tensor, broadcast_shapes
 
 MOST_COMPUTED: Final = 1 << 24
 """Numbers that the compiler itself computes for one operator, one by one or in several arrays."""
@@ -133,10 +133,7 @@ class Builder(BlockEmitter):
         """`axes` counted from the front, ascending; all if None. Raises `Refuse` for one that is not there."""
         if axes is None:
             return tuple(range(x.rank))
-        try:
-            return tuple(sorted({x.axis(int(axis)) for axis in axes}))
-        except IndexError as error:
-            raise Refuse(str(error)) from None
+        return tuple(sorted({x.axis(int(axis)) for axis in axes}))
 
     def distinct_axes(self, x: Tensor, axes: Sequence[int] | None) -> list[int]:
         """`axes` counted from the front, in their order; all if None. Raises `Refuse` for one that is named twice."""
@@ -144,6 +141,13 @@ class Builder(BlockEmitter):
         if len(set(found)) < len(found):
             raise Refuse(f"axes {list(axes or ())} of {list(x.shape)}, of which one is named twice")
         return found
+
+    @staticmethod
+    def expect_rank(x: Tensor, least: int, most: int | None, what: str) -> None:
+        """Raises `Refuse` for a tensor of fewer dimensions than `least`, or of more than `most`, if there is a most."""
+        if x.rank < least or (most is not None and x.rank > most):
+            wanted = f"{least}" if least == most else f"{least} to {most}" if most else f"at least {least}"
+            raise Refuse(f"{what} of shape {list(x.shape)}; expected {wanted} dimensions")
 
     def axis(self, x: Tensor, axis: int) -> int:
         """`axis` counted from the front. Raises `Refuse` if it is not there."""
@@ -253,6 +257,8 @@ class Builder(BlockEmitter):
 
     def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         """The parts one after another along `axis`, counted from the front."""
+        if any(part.rank <= axis for part in parts):
+            raise Refuse(f"cannot join {' and '.join(str(list(part.shape)) for part in parts)} along axis {axis}")
         shapes = {(*part.shape[:axis], *part.shape[axis + 1 :]) for part in parts}
         if len(shapes) != 1 or len({part.dtype for part in parts}) != 1:
             found = " and ".join(f"{part.dtype.name}{list(part.shape)}" for part in parts)
@@ -308,11 +314,50 @@ class Builder(BlockEmitter):
         taps = tuple(step * dilation for step, dilation in zip(steps, dilations, strict=True))
         return Tensor(x.buffer, (*x.shape[:lead], *out_spatial, *kernel), (*x.strides[:lead], *moved, *taps), x.offset)
 
+    # Numbers that are given at run time
+
+    def index(self, x: Tensor) -> Tensor:
+        """Places or lengths as int64; an unsigned number beyond it stays beyond, and does not become negative."""
+        return self.cast(x, DType.I64, saturate=x.dtype is DType.U64)
+
+    def bounded(self, x: Tensor, low: int | None, high: int | None, what: str) -> Tensor:
+        """
+        The integers `x` as int64, none below `low` or above `high`, where there are such limits.
+
+        One that is makes the inference fail with the status of an index out of range. Raises `Refuse` where it is known
+        already, since every inference would fail; `what` names the numbers.
+        """
+        if x.is_constant:
+            self.expect_bounded(x.values(), low, high, what)
+            return self.index(x)
+        index = self.index(x)
+        above = None if high is None else self.less(min(high, np.iinfo(np.int64).max), index)
+        below = None if low is None else self.less(index, low)
+        beyond = self.either(above, below) if above is not None and below is not None else above or below
+        assert beyond is not None, "there is a limit"
+        return self.add(index, self.take(self.filled((1,), 0, DType.I64), self._one_where(beyond), 0))
+
+    def unless(self, wrong: Tensor, x: Tensor) -> Tensor:
+        """`x`, of any type; where `wrong` (bool, which broadcasts to it) holds, the inference fails as in `bounded`."""
+        return self.select(self.take(self.filled((1,), True, DType.BOOL), self._one_where(wrong), 0), x, x)
+
+    def _one_where(self, wrong: Tensor) -> Tensor:
+        """1, an index that is not there in a tensor of one element, where `wrong` holds, else 0."""
+        return self.select(wrong, self.scalar(1, DType.I64), self.scalar(0, DType.I64))
+
+    @staticmethod
+    def expect_bounded(values: Array, low: int | None, high: int | None, what: str) -> None:
+        """Raises `Refuse` for a known number below `low` or above `high`, where there are such limits."""
+        for value in map(int, (values.min(), values.max()) if values.size else ()):
+            if (high is not None and value > high) or (low is not None and value < low):
+                least, most = "" if low is None else f" from {low}", "" if high is None else f" up to {high}"
+                raise Refuse(f"{what} is {value}; expected a number{least}{most}")
+
     # Places
 
     def common_shape(self, *shapes: Shape) -> Shape:
         """The shape that all broadcast to. Raises `Refuse` if there is none."""
-        return self._broadcast(*shapes)
+        return broadcast_shapes(*shapes)
 
     def take(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
         """
@@ -322,7 +367,7 @@ class Builder(BlockEmitter):
         """
         size = x.shape[axis]
         if indices.is_constant:
-            places = indices.values().reshape(-1).astype(np.int64)
+            places = np.minimum(indices.values().reshape(-1), np.iinfo(np.int64).max).astype(np.int64)
             if np.any((places < -size) | (places >= size)):
                 raise Refuse(f"an index outside of [-{size}, {size}) along axis {axis} of {list(x.shape)}")
             places = np.where(places < 0, places + size, places)
@@ -331,7 +376,7 @@ class Builder(BlockEmitter):
                 step = int(steps[0]) if places.size > 1 else 1
                 run = x.sliced(axis, int(places[0]), places.size, step)
                 return self.reshape(run, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-        index = self.cast(indices, DType.I64)
+        index = self.index(indices)
         shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
         data = (*x.strides[:axis], *(0,) * index.rank, *x.strides[axis + 1 :])
         rows = (*(0,) * axis, *index.strides, *(0,) * (x.rank - axis - 1))
@@ -339,7 +384,7 @@ class Builder(BlockEmitter):
 
     def take_along(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
         """x[i][indices[i][j][k]][k] for each point (i, j, k) of `indices`, here with `axis` 1."""
-        index = self.cast(indices, DType.I64)
+        index = self.index(indices)
         self.check_beside(x, index, axis)
         data = (*x.strides[:axis], 0, *x.strides[axis + 1 :])
         places = Places((x.strides[axis],), (x.shape[axis],))
@@ -353,7 +398,7 @@ class Builder(BlockEmitter):
 
     def scatter_along(self, out: Tensor, axis: int, indices: Tensor, updates: Tensor, how: Reduction) -> None:
         """Puts `updates` into `out` at the places along `axis` that `indices`, a vector, names; `out` is changed."""
-        index = self.cast(indices, DType.I64)
+        index = self.index(indices)
         stays = (*out.strides[:axis], 0, *out.strides[axis + 1 :])
         rows = tuple(index.strides[0] if d == axis else 0 for d in range(out.rank))
         self.scatter(out, stays, updates, index, rows, Places((out.strides[axis],), (out.shape[axis],)), how)

@@ -174,7 +174,7 @@ class Emitter(Recorder):
         (m, k), (k_b, n) = a.shape[-2:], b.shape[-2:]
         if k != k_b:
             raise Refuse(f"cannot multiply {list(a.shape)} by {list(b.shape)}: {k} columns meet {k_b} rows")
-        batch = self._broadcast(a.shape[:-2], b.shape[:-2])
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if k == 0:  # a sum of nothing, which no record may ask for
             zero = self.filled((*batch, m, n), 0, dtype or a.dtype)
             return zero if bias is None else self.binary(Binary.ADD, zero, bias)
@@ -342,6 +342,7 @@ class Emitter(Recorder):
             raise Refuse(f"{opcode.name} over {len(dims)} dimensions; a record holds {MAX_RANK}")
         if 0 in places.sizes and prod(dims) > 0:
             raise Refuse("an index into a dimension without elements")
+        _expect_known_places(views[2], places)
         spare = (0,) * (4 - len(places.strides))
         where = (*places.strides, *spare, *places.sizes, *spare)
         body = strided_body(dims, [*rows, where])
@@ -375,10 +376,18 @@ class Emitter(Recorder):
         return out
 
     def _common(self, *tensors: Tensor) -> Shape:
-        return self._broadcast(*(t.shape for t in tensors))
+        return broadcast_shapes(*(t.shape for t in tensors))
 
-    def _broadcast(self, *shapes: Shape) -> Shape:
-        try:
-            return broadcast_shapes(*shapes)
-        except ValueError as error:
-            raise Refuse(str(error)) from None
+
+def _expect_known_places(indices: Tensor, places: Places) -> None:
+    """Raises `Refuse` for an index that is known and names an element that is not there: every inference would fail."""
+    if not indices.is_constant or not indices.size:
+        return
+    once = tuple(size if stride else 1 for size, stride in zip(indices.shape, indices.strides, strict=True))
+    for component, size in enumerate(places.sizes):
+        at = indices.offset + component * places.step
+        values = Tensor(indices.buffer, once, indices.strides, at).values()
+        if values.min() < -size or values.max() >= size:
+            raise Refuse(
+                f"an index that is known, and names an element that is not there; expected -{size} to {size - 1}"
+            )

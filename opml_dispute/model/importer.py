@@ -20,6 +20,7 @@ import onnx
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto
 
+from opml_dispute.errors import OpmlError
 from opml_dispute.model import elements
 from opml_dispute.model.attributes import listed, text_of
 from opml_dispute.model.builder import Builder
@@ -46,6 +47,7 @@ from opml_dispute.model.padding import COUNTED, MOST_ROOM, Padding, Sized, carri
 from opml_dispute.model.reasons import why_unknown
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.refusals import (
+    CompilerFault,
     InputNotFixed,
     InvalidModel,
     ModelError,
@@ -279,12 +281,13 @@ class Importer:
                 reason = f"{need.what} must be known when the model is compiled, but is computed"
                 raise UnsupportedOp(node.op_type, full_name, version, reason) from None
             raise InputNotFixed(node.op_type, full_name, version, need.what, need.depends) from None
-        except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, MemoryError) as error:
-            # A lowering takes shapes apart as its operator's rules allow. Where a model breaks them, that fails; the
-            # cause stays attached, for it could be the lowering's own fault.
+        except OpmlError:
+            raise
+        except MemoryError:
+            raise UnsupportedOp(node.op_type, full_name, version, "it takes more memory than there is") from None
+        except Exception as error:
             shapes = ", ".join(str(list(v.shape)) for v in inputs if isinstance(v, Tensor))
-            reason = f"inputs of shapes {shapes} and its attributes do not fit together ({error})"
-            raise UnsupportedOp(node.op_type, full_name, version, reason) from error
+            raise CompilerFault(node.op_type, full_name, version, shapes, error) from error
         finally:
             self.builder.origin, self.builder.rooms = outer, rooms
 
@@ -331,8 +334,10 @@ class Importer:
             broken = refusal
         try:
             results, made = _apart(entry(self.builder, inputs, attributes, output_count))
-        except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
-            raise broken or error from None
+        except Exception as error:
+            if broken is None or isinstance(error, NeedsConstant | OpmlError):
+                raise
+            raise broken from error
         for i, (result, kind) in enumerate(zip(results[:output_count], types, strict=False)):
             if not isinstance(result, Tensor) or kind is None:
                 continue

@@ -204,6 +204,20 @@ class Recorder:
             raise Refuse(f"{x.size:,} numbers where {what} must be known; expected {most:,} at most")
         return x.values()
 
+    def known_number(self, x: Tensor, what: str) -> int:
+        """The integer in a tensor of one element, which must be constant: as `known`."""
+        values = self.known(x, what)
+        if values.size != 1 or not np.isfinite(np.float64(values.reshape(()))):
+            raise Refuse(f"{what} is {values.reshape(-1)[:4].tolist()} of shape {list(x.shape)}; expected one number")
+        return int(values.reshape(()))
+
+    def known_numbers(self, x: Tensor, what: str, most: int = MOST_KNOWN) -> list[int]:
+        """The integers in a vector, which must be constant: as `known`."""
+        values = self.known(x, what, most)
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise Refuse(f"{what}: {x.dtype.name} of shape {list(x.shape)}; expected a list of integers")
+        return [int(number) for number in values.tolist()]
+
     def room(self, what: str, *sources: Tensor, output: int = 0) -> int:
         """
         How many elements output number `output` has room for, where data decides how many there are.

@@ -78,6 +78,17 @@ class SizeDependsOnData(InputNotFixed):
         self.output = output
 
 
+class CompilerFault(UnsupportedOp):
+    """A lowering failed where it should have refused: a fault of this package, which keeps its cause."""
+
+    exit_code = 70
+    hint = "this is a fault of opml-dispute, and not the model's: please report it with the model"
+
+    def __init__(self, op_type: str, node: str, opset: int, shapes: str, error: Exception) -> None:
+        told = f"{type(error).__name__}: {error}"
+        super().__init__(op_type, node, opset, f"the compiler itself failed at inputs of shapes {shapes}: {told}")
+
+
 class UnboundDimension(ModelError):
     """The inputs' shapes have dimensions without a number: all of them, so that all can be given at once."""
 

@@ -74,6 +74,8 @@ class Subgraph:
 
     def __call__(self, *inputs: Value) -> list[Value]:
         """The graph's outputs for these inputs."""
+        if len(inputs) != self.inputs:
+            raise Refuse(f"a graph of {self.inputs} inputs is given {len(inputs)}")
         inner = Scope(self.place.scope)
         for value, given in zip(self.graph.input, inputs, strict=True):
             inner.values[value.name] = given
@@ -81,6 +83,10 @@ class Subgraph:
         if any(inner.padding(value.name) is not None for value in self.graph.output):
             raise Refuse("a branch or a loop's body has a result whose size depends on data")
         return [inner[value.name] for value in self.graph.output]
+
+    @property
+    def inputs(self) -> int:
+        return len(self.graph.input)
 
     @property
     def outputs(self) -> int:

@@ -137,9 +137,9 @@ class Tensor:
         return view
 
     def axis(self, axis: int) -> int:
-        """`axis` counted from the front. Raises `IndexError` if the tensor has no such dimension."""
+        """`axis` counted from the front. Raises `Refuse` if the tensor has no such dimension."""
         if not -self.rank <= axis < self.rank:
-            raise IndexError(f"axis {axis} of a tensor with {self.rank} dimensions")
+            raise Refuse(f"axis {axis} of a tensor with {self.rank} dimensions")
         return axis % self.rank
 
     def transposed(self, order: Sequence[int]) -> Tensor:
@@ -195,11 +195,11 @@ class Tensor:
         """
         The view repeated to `shape`, as ONNX and numpy broadcast: aligned at the last dimension.
 
-        Raises `ValueError` if a dimension is neither 1 nor the wanted one.
+        Raises `Refuse` if a dimension is neither 1 nor the wanted one.
         """
         lead = len(shape) - self.rank
         if lead < 0 or any(have not in (1, want) for have, want in zip(self.shape, shape[lead:], strict=True)):
-            raise ValueError(f"shape {list(self.shape)} does not broadcast to {list(shape)}")
+            raise Refuse(f"shape {list(self.shape)} does not broadcast to {list(shape)}")
         strides = (0 if have == 1 else stride for have, stride in zip(self.shape, self.strides, strict=True))
         return Tensor(self.buffer, tuple(shape), (*(0,) * lead, *strides), self.offset)
 
@@ -241,14 +241,14 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     >>> broadcast_shapes((3, 1), (4,), ())
     (3, 4)
 
-    Raises `ValueError` if there is none.
+    Raises `Refuse` if there is none.
     """
     rank = max(map(len, shapes), default=0)
     result = []
     for d in range(rank):
         sizes = {shape[d - rank + len(shape)] for shape in shapes if d - rank + len(shape) >= 0}
         if len(sizes - {1}) > 1:
-            raise ValueError(f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast together")
+            raise Refuse(f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast together")
         result.append(next(iter(sizes - {1}), 1))
     return tuple(result)
 

@@ -50,7 +50,7 @@ def test_matrix_products(of_a: type, of_b: type, constant: bool) -> None:
         if seed % 3 == 1:
             b_zero = b_zero * 0
         if seed % 3 == 2:
-            b_zero = wild(rng, of_b, n)
+            b_zero = wild(rng, of_b, *((*batch, 1) if batch else ()), n)
         graph = Graph()
         inputs = {"a": a, "z": a_zero}
         names = [graph.input("a", a.shape, KINDS[of_a])]

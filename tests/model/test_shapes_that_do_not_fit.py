@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.refusals import UnsupportedOp
+from opml_dispute.model.refusals import CompilerFault, UnsupportedOp
 from opml_dispute.model.tensor import Array
 from tests.model.graphs import Graph, parsed
 
@@ -31,6 +31,7 @@ def whole(*numbers: int) -> Array:
     return np.array(numbers, np.int64)
 
 
+NUMBERS = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
 KERNELS, SPREAD = ones(3, 2, 1, 1), ones(2, 3, 1, 1)
 RECURRENT: list[Array | None] = [ones(1, 8, 4), ones(1, 8, 2)]
 CASES: dict[str, tuple[str, list[Array | None], dict[str, Any], tuple[int, ...]]] = {
@@ -126,6 +127,22 @@ CASES: dict[str, tuple[str, list[Array | None], dict[str, Any], tuple[int, ...]]
     "a yes of two": ("ReduceSum", [whole(1)], {"keepdims": 2}, X),
     "a yes below zero": ("MaxPool", [], {"kernel_shape": [2, 2], "ceil_mode": -1}, X),
     "classes of fewer scores": ("NegativeLogLikelihoodLoss", [whole(0, 1)], {}, (3, 4)),
+    "no channels around each": ("LRN", [], {"size": 0}, X),
+    "a vector of channels": ("LRN", [], {"size": 1}, (3,)),
+    "lengths of a row": ("ReverseSequence", [whole(1, 1)], {}, (3,)),
+    "lengths of other sequences": ("ReverseSequence", [whole(1, 1)], {}, (3, 4)),
+    "activations of other directions": (
+        "RNN",
+        [ones(1, 2, 4), ones(1, 2, 2)],
+        {"activations": ["Relu"] * 2},
+        (3, 2, 4),
+    ),
+    "lengths of keys of the past": (
+        "Attention",
+        [ones(*X), ones(*X), None, ones(*X), ones(*X), whole(3)],
+        {},
+        X,
+    ),
     "one weight for all classes": ("SoftmaxCrossEntropyLoss", [whole(0, 1, 2), ones(1)], {}, (3, 4)),
 }
 
@@ -137,8 +154,9 @@ def test_a_model_of_parts_that_do_not_fit_is_refused(name: str) -> None:
     graph.input("x", shape)
     constants = ["" if value is None else graph.constant(value) for value in others]
     y = graph.node(op_type, "x", *constants, **attributes)
-    with pytest.raises(UnsupportedOp):
+    with pytest.raises(UnsupportedOp) as refusal:
         compile_model(graph.model([y], opset=24))
+    assert not isinstance(refusal.value, CompilerFault), refusal.value
 
 
 TOKENS: dict[str, Any] = {
@@ -192,6 +210,87 @@ def test_an_empty_list_is_not_one_that_was_left_out(op_type: str, name: str) -> 
     graph.nodes[0].attribute.append(empty)
     with pytest.raises(UnsupportedOp):
         compile_model(graph.model([y], opset=22))
+
+
+def small(*shape: int) -> Array:
+    return np.ones(shape, np.uint8)
+
+
+ZERO, SCALE = small(), np.array(0.5, np.float32)
+PRODUCTS: dict[str, tuple[str, list[Array], bool]] = {
+    "rows": ("QLinearMatMul", [small(2, 3), ones(2), ZERO, small(3, 4), SCALE, ZERO, SCALE, ZERO], True),
+    "columns": ("QLinearMatMul", [small(2, 3), SCALE, ZERO, small(3, 4), ones(4), small(4), SCALE, ZERO], True),
+    "flat columns": ("QLinearMatMul", [small(2, 3), SCALE, ZERO, small(3, 4), ones(1, 4), ZERO, SCALE, ZERO], True),
+    "columns of each": (
+        "QLinearMatMul", [small(5, 2, 3), SCALE, ZERO, small(5, 3, 4), ones(5, 1, 4), ZERO, SCALE, ZERO], True,
+    ),
+    "rows of each": (
+        "QLinearMatMul", [small(5, 2, 3), ones(5, 2, 1), ZERO, small(3, 4), SCALE, ZERO, SCALE, ZERO], True,
+    ),
+    "rows of three dimensions": (
+        "QLinearMatMul", [small(5, 2, 3), ones(2), ZERO, small(3, 4), SCALE, ZERO, SCALE, ZERO], False,
+    ),
+    "columns of three dimensions": (
+        "QLinearMatMul", [small(5, 2, 3), SCALE, ZERO, small(5, 3, 4), ones(4), ZERO, SCALE, ZERO], False,
+    ),
+    "rows as columns": ("QLinearMatMul", [small(2, 3), SCALE, ZERO, small(3, 4), ones(3), ZERO, SCALE, ZERO], False),
+    "more": ("QLinearMatMul", [small(2, 3), ones(5, 2, 1), ZERO, small(3, 4), SCALE, ZERO, SCALE, ZERO], False),
+    "zeros of rows": ("MatMulInteger", [small(2, 3), small(3, 4), small(2), small(4)], True),
+    "zeros of three dimensions": ("MatMulInteger", [small(5, 2, 3), small(3, 4), small(2)], False),
+    "zeros of channels": ("ConvInteger", [small(1, 1, 3), small(1, 1, 1), ZERO, small(3)], False),
+    "scales of channels": (
+        "QLinearConv", [small(1, 1, 3), SCALE, ZERO, small(1, 1, 1), ones(3), ZERO, SCALE, ZERO], False,
+    ),
+    "a bias of one": (
+        "QLinearConv",
+        [small(1, 1, 3), SCALE, small() * 2, small(3, 1, 1), SCALE, ZERO, SCALE, ZERO, np.ones(1, np.int32)],
+        False,
+    ),
+}  # fmt: skip
+"""Factors and their scales and zero points, and whether these fit."""
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("known", [False, True])
+def test_scales_and_zero_points_are_for_all_for_each_row_or_for_each_column(name: str, known: bool) -> None:
+    op_type, arrays, fits = PRODUCTS[name]
+    graph = Graph()
+    names = [
+        graph.constant(array) if known and i else graph.input(f"x{i}", array.shape, NUMBERS[array.dtype.name])
+        for i, array in enumerate(arrays)
+    ]
+    model = graph.model([graph.node(op_type, *names)], opset=21)
+    if fits:
+        compile_model(model)
+    else:
+        with pytest.raises(UnsupportedOp):
+            compile_model(model)
+
+
+SCANS = {
+    "a state that grows": ("num_scan_inputs = 1", "c = Concat <axis = 0> (a, a)", "s, x"),
+    "a state of another type": ("num_scan_inputs = 1", "c = Cast <to = 6> (a)", "s, x"),
+    "more inputs to scan than there are": ("num_scan_inputs = 3", "c = Add (a, a)", "s, x"),
+    "nothing to scan": ("num_scan_inputs = 0", "c = Add (a, a)", "s, x"),
+    "inputs of two lengths": ("num_scan_inputs = 2", "c = Add (a, b)", "x, z"),
+    "a way of no name": ("num_scan_inputs = 1, scan_input_directions = [2]", "c = Add (a, a)", "s, x"),
+    "ways of more inputs": ("num_scan_inputs = 1, scan_input_directions = [0, 0]", "c = Add (a, a)", "s, x"),
+    "axes of more inputs": ("num_scan_inputs = 1, scan_input_axes = [0, 0]", "c = Add (a, a)", "s, x"),
+}
+"""Attributes, a body of a and b, and inputs."""
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_a_scan_keeps_its_states_and_has_one_length(name: str) -> None:
+    attributes, body, inputs = SCANS[name]
+    text = f"""
+        main (float[2] s, float[3, 2] x, float[4, 2] z) => (y) {{
+            y = Scan <{attributes}, body = body (float[n] a, float[2] b) => (c) {{ {body} }}> ({inputs})
+        }}
+    """
+    with pytest.raises(UnsupportedOp) as refusal:
+        compile_model(parsed(text))
+    assert type(refusal.value) is UnsupportedOp
 
 
 def test_batches_that_are_scanned_have_one_size() -> None:

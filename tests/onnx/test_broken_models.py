@@ -1,21 +1,26 @@
-"""Conformance cases broken at random: each compiles or is refused with a reason; none ends in a traceback."""
+"""
+Conformance cases broken at random: each compiles or is refused with a reason.
+
+None ends in a traceback, nor in the refusal that stands for a fault of the compiler itself.
+"""
 
 from __future__ import annotations
 
 import random
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.refusals import InputNotFixed, ModelError
+from opml_dispute.model.refusals import CompilerFault, InputNotFixed, ModelError
 from opml_dispute.model.tensor import Array
 from tests.onnx.backend import cases
 
-CASES = 500
+CASES = 600
 FIXES = 12
 """Inputs of one case that are fixed, one after another, at most."""
 
@@ -31,13 +36,26 @@ def _broken(rng: random.Random) -> Iterator[tuple[str, onnx.ModelProto, dict[str
         model = onnx.ModelProto()
         model.CopyFrom(case.model)
         names = [value.name for value in model.graph.input]
-        if _break(model, rng):
-            yield case.name, model, dict(zip(names, case.data_sets[0][0], strict=False))
+        values = dict(zip(names, case.data_sets[0][0], strict=False))
+        if _break(model, values, rng):
+            yield case.name, model, values
 
 
-def _break(model: onnx.ModelProto, rng: random.Random) -> bool:
+EXTREMES = (-(2**63), -(2**31), -2, 0, 2**31 - 1, 2**40, 2**63 - 1)
+
+
+def _break(model: onnx.ModelProto, values: dict[str, Any], rng: random.Random) -> bool:
     """Changes one thing; whether there was anything of the chosen kind to change."""
-    kind = rng.choice(["size", "rank", "attribute", "operand"])
+    kind = rng.choice(["size", "rank", "attribute", "operand", "list", "value"])
+    if kind == "value":
+        return _break_value(model, values, rng)
+    if kind == "list":
+        lists = [a for node in model.graph.node for a in node.attribute if a.ints or a.floats]
+        if lists:
+            attribute = rng.choice(lists)
+            entries: Any = attribute.ints or attribute.floats
+            entries[:] = rng.choice([list(entries)[1:], [*entries, entries[0]]])
+        return bool(lists)
     tensors = [value for value in model.graph.input if value.type.HasField("tensor_type")]
     if kind in ("size", "rank"):
         if not tensors:
@@ -66,6 +84,30 @@ def _break(model: onnx.ModelProto, rng: random.Random) -> bool:
     return len(inputs) > 1
 
 
+def _break_value(model: onnx.ModelProto, values: dict[str, Any], rng: random.Random) -> bool:
+    """Puts a number at the ends of its type into an input of integers, or gives it one dimension more."""
+    shapes = {value.name: value.type.tensor_type.shape for value in model.graph.input}
+    names = [
+        name
+        for name, value in values.items()
+        if isinstance(value, np.ndarray) and value.dtype in (np.int64, np.int32) and 0 < value.size < 100
+    ]
+    if not names:
+        return False
+    name = rng.choice(names)
+    if rng.random() < 0.3:
+        values[name] = values[name][None]
+        shapes[name].dim.add().dim_value = 1
+        sizes = values[name].shape
+        for dim, size in zip(shapes[name].dim, sizes, strict=False):
+            dim.dim_value = size
+        return True
+    limits = np.iinfo(values[name].dtype)
+    values[name] = values[name].copy()
+    values[name].reshape(-1)[rng.randrange(values[name].size)] = min(max(rng.choice(EXTREMES), limits.min), limits.max)
+    return True
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_broken_model_compiles_or_is_refused(seed: int) -> None:
     """Whatever compiles satisfies every rule, or compiling would have raised `BrokenRule`."""
@@ -78,6 +120,8 @@ def test_a_broken_model_compiles_or_is_refused(seed: int) -> None:
             except InputNotFixed as need:
                 fixed |= {given: np.asarray(values[given]) for given in need.inputs}
                 continue
+            except CompilerFault as fault:
+                raise AssertionError(f"{name}, seed {seed}") from fault
             except ModelError:
                 refused += 1
             except Exception as error:

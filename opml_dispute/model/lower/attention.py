@@ -95,6 +95,8 @@ def attention(
         k, v = g.concat([past_key, k], 2), g.concat([past_value, v], 2)
     batch, heads, queries, size = q.shape
     shared, keys = k.shape[1], k.shape[2]
+    if not size:
+        raise Refuse(f"queries {list(q.shape)}; expected heads of some size")
     _expect_fitting(q, k, v, mask, valid_keys)
     if not 0 <= qk_matmul_output_mode <= 3:
         raise Refuse(f"qk_matmul_output_mode {qk_matmul_output_mode}; expected 0 to 3")
@@ -109,7 +111,9 @@ def attention(
     stages.append(scores)
     offset: int | Tensor = past
     if valid_keys is not None:
-        valid_keys = g.cast(valid_keys, DType.I64)
+        if past_key is not None:
+            raise Refuse("nonpad_kv_seqlen with keys of the past; expected one of them at most")
+        valid_keys = g.bounded(valid_keys, 0, keys, "nonpad_kv_seqlen")
         offset = g.sub(valid_keys, queries)
     allowed = _allowed(g, queries, keys, offset, bool(is_causal), left_window_size, right_window_size)
     if valid_keys is not None:
@@ -207,6 +211,7 @@ def rotary_embedding(
     rotary_embedding_dim: int = 0,
 ) -> Tensor:
     """Pairs of elements of each head, turned by the angle of their position."""
+    g.expect_rank(x, 3, 4, "the input")
     sequences = (x.shape[0], x.shape[2] if x.rank == 4 else x.shape[1])
     if positions is not None and positions.shape != sequences:
         raise Refuse(f"positions {list(positions.shape)} of {sequences[0]} sequences of {sequences[1]}")
@@ -230,10 +235,15 @@ def with_turned_pairs(
     """As `rotary_embedding`; positions may be those of one sequence for all."""
     heads = _heads(g, x, num_heads, "the input")
     turned = rotary_embedding_dim or heads.shape[3]
+    if turned % 2 or not 0 < turned <= heads.shape[3]:
+        raise Refuse(f"{turned} elements turned of heads of {heads.shape[3]}; expected an even number of them")
     half = turned // 2
     if cosines.shape != sines.shape:
         raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected as many of each")
     if positions is not None:
+        if cosines.rank != 2:
+            raise Refuse(f"cosines {list(cosines.shape)}; expected two dimensions, a row for each position")
+        positions = g.bounded(positions, 0, cosines.shape[0] - 1, "a position")
         cosines, sines = g.take(cosines, positions, 0), g.take(sines, positions, 0)
     if cosines.shape[-1] != half or cosines.shape != sines.shape:
         raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected {half} for each position")
@@ -271,25 +281,35 @@ def linear_attention(
     """A state [key][value] per head that decays, takes up each key and value, and is read by each query."""
     if update_rule not in ("linear", "gated", "delta", "gated_delta"):
         raise Refuse(f"update_rule {update_rule!r}; expected 'linear', 'gated', 'delta' or 'gated_delta'")
+    if min(q_num_heads, kv_num_heads) < 1 or q_num_heads % kv_num_heads:
+        raise Refuse(f"{q_num_heads} query heads over {kv_num_heads} key heads")
     dtype = q.dtype
     state_dtype = dtype if past_state is None else past_state.dtype
     queries = _heads(g, _wide(g, q), q_num_heads, "queries")
     keys = _heads(g, _wide(g, k), kv_num_heads, "keys")
     values = _heads(g, _wide(g, v), kv_num_heads, "values")
     batch, _, length, size = queries.shape
+    if keys.shape[:1] + keys.shape[2:] != (batch, length, size) or values.shape[:3] != keys.shape[:3] or not size:
+        raise Refuse(f"queries {list(q.shape)}, keys {list(k.shape)} and values {list(v.shape)}")
     factor = scale or 1 / sqrt(size)
     group = q_num_heads // kv_num_heads
     state = g.filled((batch, kv_num_heads, size, values.shape[3]), 0, DType.F32)
     if past_state is not None:
+        if past_state.shape != state.shape:
+            raise Refuse(f"a state {list(past_state.shape)}; expected {list(state.shape)}")
         state = _wide(g, past_state)
     gates = rates = None
     if "gated" in update_rule:
         if decay is None:
             raise Refuse(f"update_rule {update_rule!r} without decay")
         gates = g.exp(_heads(g, _wide(g, decay), kv_num_heads, "decay"))  # [batch][heads][time][size or 1]
+        if gates.shape[:3] != keys.shape[:3] or gates.shape[3] not in (1, size):
+            raise Refuse(f"decay {list(decay.shape)} of keys {list(k.shape)}")
     if "delta" in update_rule:
         if beta is None:
             raise Refuse(f"update_rule {update_rule!r} without beta")
+        if beta.rank != 3 or beta.shape[:2] != (batch, length) or beta.shape[2] not in (1, kv_num_heads):
+            raise Refuse(f"beta {list(beta.shape)} of keys {list(k.shape)}")
         rates = _heads(g, _wide(g, beta), beta.shape[-1], "beta")
     steps = []
     for t in range(length):
@@ -319,6 +339,8 @@ def causal_conv_with_state(
     """A convolution of each channel with what came before; the last elements are the next call's past."""
     if activation not in ("none", "silu", "swish"):
         raise Refuse(f"activation {activation!r}; expected 'none', 'silu' or 'swish'")
+    if x.rank != 3 or w.rank != 3 or not w.shape[2]:
+        raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)}; expected three dimensions, and a tap")
     before = w.shape[2] - 1
     past = g.filled((*x.shape[:2], before), 0, x.dtype) if past_state is None else past_state
     whole = g.concat([past, x], 2)

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.elements import name_of
 from opml_dispute.model.lower.counted import within
 from opml_dispute.model.lower.registry import Value, lowers
 from opml_dispute.model.lower.shape import split_by
@@ -25,6 +24,10 @@ from opml_dispute.model.tensor import Shape, Tensor
 
 class Branch(Protocol):
     """A graph in an attribute (`subgraph.Subgraph`)."""
+
+    @property
+    def inputs(self) -> int:
+        """How many it takes."""
 
     @property
     def outputs(self) -> int:
@@ -93,6 +96,9 @@ def loop(
 
     Where data decides how many iterations there are, the body is written out as often as there is room for.
     """
+    if body.inputs != 2 + len(states) or body.outputs <= len(states):
+        found = f"a body of {body.inputs} inputs and {body.outputs} outputs for {len(states)} states"
+        raise Refuse(f"{found}; expected two inputs, and an output, more")
     if g.rooms and g.rooms[0] is not None:
         return _loop_within(g, g.rooms[0], trips, condition, states, body)
     limit = None if trips is None else _known_trips(g, trips)
@@ -138,7 +144,7 @@ def _known_trips(g: Builder, trips: Tensor) -> int:
     """How many iterations there are at most. Raises `NeedsRoom` if data decides."""
     if not trips.is_constant:
         g.room("the number of iterations", trips)
-    return int(g.known(trips, "the number of iterations").reshape(()))
+    return g.known_number(trips, "the number of iterations")
 
 
 def _decided(g: Builder, condition: Tensor) -> bool:
@@ -159,7 +165,7 @@ def _loop_within(
     """
     if room > MAX_ITERATIONS:
         raise Refuse(f"room for {room:,} iterations; expected at most {MAX_ITERATIONS:,}")
-    limit = None if trips is None else g.reshape(g.cast(trips, DType.I64), ())
+    limit = None if trips is None else g.reshape(g.index(trips), ())
     true, zero, one = g.scalar(True, DType.BOOL), g.scalar(0, DType.I64), g.scalar(1, DType.I64)
     active = true if condition is None else g.reshape(condition, ())
     carried, last, count, iteration = list(states), list(states), zero, zero
@@ -216,13 +222,21 @@ def scan(
     scan_output_directions: Shape | None = None,
 ) -> tuple[Value, ...]:
     """The body over slices of the last inputs, one after another."""
-    carried: list[Value] = list(inputs[: len(inputs) - num_scan_inputs])
-    scanned = inputs[len(inputs) - num_scan_inputs :]
-    count = len(carried)
-    axes = [g.axis(x, a) for x, a in zip(scanned, scan_input_axes or (0,) * num_scan_inputs, strict=True)]
-    length = scanned[0].shape[axes[0]]
+    count = len(inputs) - num_scan_inputs
+    if num_scan_inputs < 1 or count < 0 or body.outputs < count:
+        raise Refuse(
+            f"num_scan_inputs {num_scan_inputs} of {len(inputs)} inputs, and {body.outputs} outputs of the body;"
+            " expected an input to scan, and a result for each state"
+        )
+    carried: list[Value] = list(inputs[:count])
+    scanned = inputs[count:]
+    axes = [g.axis(x, a) for x, a in zip(scanned, _for_each(scanned, scan_input_axes, "scan_input_axes"), strict=True)]
+    lengths = [x.shape[axis] for x, axis in zip(scanned, axes, strict=True)]
+    if len(set(lengths)) > 1:
+        raise Refuse(f"inputs to scan of {lengths} elements; expected one length")
+    length = lengths[0]
     _refuse_more(length)
-    backwards = scan_input_directions or (0,) * num_scan_inputs
+    backwards = _directions(scanned, scan_input_directions, "scan_input_directions")
     stacked: list[list[Any]] = []
     for i in range(length):
         slices = [
@@ -230,27 +244,60 @@ def scan(
             for x, axis, back in zip(scanned, axes, backwards, strict=True)
         ]
         results = body(*carried, *slices)
+        _expect_alike(carried, results[:count])
         carried = results[:count]
         stacked.append(results[count:])
-    out_axes_given = scan_output_axes or (0,) * (body.outputs - count)
+    out_axes = _for_each(range(body.outputs - count), scan_output_axes, "scan_output_axes")
+    out_backwards = _directions(out_axes, scan_output_directions, "scan_output_directions")
     if not stacked:
         empty = [
             g.filled(x.shape[:axis] + x.shape[axis + 1 :], 0, x.dtype) for x, axis in zip(scanned, axes, strict=True)
         ]
         looked = _tried(g, body, *carried, *empty)[count:]
-        places = [axis % (x.rank + 1) for x, axis in zip(looked, out_axes_given, strict=True)]
+        places = [_new_axis(x, axis) for x, axis in zip(looked, out_axes, strict=True)]
         return *carried, *(
             g.filled((*x.shape[:axis], 0, *x.shape[axis:]), 0, x.dtype).marked(x.narrow)
             for x, axis in zip(looked, places, strict=True)
         )
     outputs = list(zip(*stacked, strict=True))
-    out_axes = scan_output_axes or (0,) * len(outputs)
-    out_backwards = scan_output_directions or (0,) * len(outputs)
     joined = []
     for parts, axis, back in zip(outputs, out_axes, out_backwards, strict=True):
         ordered = list(reversed(parts)) if back else list(parts)
-        joined.append(g.stack(ordered, axis if axis >= 0 else axis + ordered[0].rank + 1))
+        joined.append(g.stack(ordered, _new_axis(ordered[0], axis)))
     return *carried, *joined
+
+
+def _for_each(described: Sequence[object], given: Shape | None, what: str) -> Shape:
+    """An attribute with a number for each tensor, 0 where it is left out."""
+    if given is not None and len(given) != len(described):
+        raise Refuse(f"{what} {list(given)}; expected a number for each of {len(described)}")
+    return (0,) * len(described) if given is None else given
+
+
+def _directions(described: Sequence[object], given: Shape | None, what: str) -> Shape:
+    directions = _for_each(described, given, what)
+    if not set(directions) <= {0, 1}:
+        raise Refuse(f"{what} {list(directions)}; expected 0 (forwards) or 1 (backwards) for each")
+    return directions
+
+
+def _new_axis(x: Value, axis: int) -> int:
+    """Where a new dimension of `x` stands, counted from the front."""
+    if not isinstance(x, Tensor) or not -x.rank - 1 <= axis <= x.rank:
+        found = f"{x.rank} dimensions" if isinstance(x, Tensor) else "no tensor"
+        raise Refuse(f"a new dimension at {axis} of a result with {found}")
+    return axis % (x.rank + 1)
+
+
+def _expect_alike(before: Sequence[Value], after: Sequence[Value]) -> None:
+    """Raises `Refuse` for a state that changes its shape or its type from one iteration to the next."""
+    for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
+        kinds = [
+            f"{name_of(t.narrow or t.dtype)}{list(t.shape)}" if isinstance(t, Tensor) else "no tensor"
+            for t in (old, new)
+        ]
+        if kinds[0] != kinds[1]:
+            raise Refuse(f"state {number} is {kinds[0]} before an iteration and {kinds[1]} after it; expected one kind")
 
 
 @lowers("Scan")
@@ -265,8 +312,9 @@ def scan_8(
     """The first version: one scan per batch entry, all of one length."""
     if lengths is not None:
         raise Refuse("sequences of different lengths in a batch; expected none given")
-    if len({x.shape[0] for x in inputs}) != 1:
-        raise Refuse(f"batches of {sorted({x.shape[0] for x in inputs})} entries; expected one size")
+    sizes = sorted({x.shape[0] if x.rank else 0 for x in inputs})
+    if len(sizes) != 1 or not sizes[0]:
+        raise Refuse(f"batches of {sizes} entries; expected one size, and not 0")
     batches = [
         scan(
             g, *(x.picked(0, b) for x in inputs), body=body, num_scan_inputs=num_scan_inputs,
@@ -284,7 +332,7 @@ def _sequence(value: Value) -> list[Value]:
 
 
 def _position(g: Builder, position: Tensor, length: int) -> int:
-    at = int(g.known(position, "the position in the sequence").reshape(()))
+    at = g.known_number(position, "the position in the sequence")
     if not -length <= at < length:
         raise Refuse(f"position {at} in a sequence of {length}")
     return at % length
@@ -314,7 +362,9 @@ def sequence_length(g: Builder, sequence: Value) -> Tensor:
 @lowers("SequenceInsert")
 def sequence_insert(g: Builder, sequence: Value, item: Tensor, position: Tensor | None = None) -> list[Value]:
     items = list(_sequence(sequence))
-    at = len(items) if position is None else int(g.known(position, "the position in the sequence").reshape(()))
+    at = len(items) if position is None else g.known_number(position, "the position in the sequence")
+    if not -len(items) <= at <= len(items):
+        raise Refuse(f"position {at} to insert at in a sequence of {len(items)}")
     items.insert(at, item)
     return items
 
@@ -354,14 +404,15 @@ def split_to_sequence(
         _refuse_parts(total)
         parts = [x.sliced(along, i, 1) for i in range(total)]
         return [part if keepdims else part.without(along) for part in parts]
-    given = g.known(sizes, "the sizes of the parts", MAX_ITERATIONS)
-    if given.ndim == 0:
-        each = int(given)
+    if sizes.rank == 0:
+        each = g.known_number(sizes, "the size of the parts")
         if each < 1:
             raise Refuse(f"parts of {each} elements; expected at least 1")
         _refuse_parts(-(-total // each))
-        given = np.array([min(each, total - start) for start in range(0, total, each)])
-    return list(split_by(g, x, [int(n) for n in given], along, len(given)))
+        given = [min(each, total - start) for start in range(0, total, each)]
+    else:
+        given = g.known_numbers(sizes, "the sizes of the parts", MAX_ITERATIONS)
+    return list(split_by(g, x, given, along, len(given)))
 
 
 def _refuse_parts(count: int) -> None:

@@ -33,7 +33,7 @@ def conv_windows(
     strides: Shape | None = None,
 ) -> Windows:
     """Where the windows lie. Raises `Refuse` if input and weights do not fit together."""
-    if x.rank != w.rank or x.rank < 3 or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
+    if group < 1 or x.rank != w.rank or x.rank < 3 or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
         raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
     if kernel_shape is not None and tuple(kernel_shape) != w.shape[2:]:
         raise Refuse(f"kernel_shape {list(kernel_shape)} for weights {list(w.shape)}")
@@ -106,7 +106,7 @@ def conv_transpose(
     (`_phase_by_phase`), which multiplies by no zeros.
     """
     rank = x.rank - 2
-    if x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
+    if group < 1 or x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
         raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
     _expect_bias(bias, group * w.shape[1])
     kernel = w.shape[2:]
@@ -154,7 +154,10 @@ def _expect_transposed(
     if kernel_shape is not None and tuple(kernel_shape) != kernel:
         raise Refuse(f"kernel_shape {list(kernel_shape)} for weights of {list(kernel)}")
     lists = (strides, dilations, extra, pads[:rank], pads[rank:])
-    if {len(each) for each in lists} != {rank} or len(output_shape or kernel) not in (rank, rank + 2):
+    if {len(each) for each in lists} != {rank} or len(kernel if output_shape is None else output_shape) not in (
+        rank,
+        rank + 2,
+    ):
         raise Refuse(
             f"strides {strides}, dilations {dilations}, pads {pads}, output_padding {extra}, output_shape"
             f" {output_shape} for {rank} spatial dimensions"
@@ -243,13 +246,13 @@ def col2im(
     strides: Shape | None = None,
 ) -> Tensor:
     """x[N][C * taps][windows] -> [N][C][image]: every window's taps added where they were taken from."""
-    image = tuple(int(n) for n in g.known(image_shape, "the image's shape"))
-    kernel = tuple(int(n) for n in g.known(block_shape, "the windows' shape"))
+    image = tuple(g.known_numbers(image_shape, "the image's shape"))
+    kernel = tuple(g.known_numbers(block_shape, "the windows' shape"))
     at = windows(image, kernel, strides=strides, dilations=dilations, pads=pads, auto_pad="NOTSET")
-    n, taps, rank = x.shape[0], prod(kernel), len(image)
-    if x.rank != 3 or x.shape[1] % taps or x.shape[2] != prod(at.out):
+    taps, rank = prod(kernel), len(image)
+    if x.rank != 3 or taps < 1 or x.shape[1] % taps or x.shape[2] != prod(at.out):
         raise Refuse(f"columns {list(x.shape)} for windows of {list(kernel)} over {list(image)}")
-    c = x.shape[1] // taps
+    n, c = x.shape[0], x.shape[1] // taps
     size = [max(i + b + e, (o - 1) * s + d * (k - 1) + 1) for i, b, e, o, s, d, k in zip(
         image, at.before, at.behind, at.out, at.strides, at.dilations, at.kernel, strict=True)]  # fmt: skip
     coordinates = [

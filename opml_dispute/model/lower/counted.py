@@ -46,8 +46,7 @@ class Chosen:
 
 def within(g: Builder, count: Tensor, room: int) -> Tensor:
     """`count`, int64 of rank 0; where it is above `room`, the inference fails with an index out of range."""
-    index = g.select(g.less(room, count), g.scalar(1, DType.I64), g.scalar(0, DType.I64))
-    return g.add(count, g.take(g.filled((1,), 0, DType.I64), g.reshape(index, ()), 0))
+    return g.bounded(count, None, room, "how many elements there are")
 
 
 def counted(g: Builder, count: Tensor, room: int) -> tuple[Tensor, Tensor]:
@@ -254,10 +253,10 @@ def _suppressed(
     if least_score is not None:
         candidate = g.less(g.reshape(least_score, ()), g.take_along(scores, order, 2))
     corners = _corners(g, boxes, order, centred=centred)
-    threshold = g.scalar(0, boxes.dtype) if overlap is None else g.reshape(overlap, ())
+    threshold = g.scalar(0, boxes.dtype) if overlap is None else _share(g, overlap)
     places, held = _rounds(g, corners, candidate, threshold, rounds)
     if not most.is_constant:
-        held = g.both(held, g.less(g.arange(rounds), g.reshape(g.cast(most, DType.I64), ())))
+        held = g.both(held, g.less(g.arange(rounds), g.reshape(g.index(most), ())))
     picked = g.take_along(order, places, 2)
     found = chosen(g, g.reshape(held, (held.size,)), room)
     row = g.take(g.reshape(picked, (picked.size,)), found.places, 0)
@@ -265,6 +264,17 @@ def _suppressed(
     batch = g.div(group, classes)
     columns = [batch, g.sub(group, g.mul(batch, classes)), row]
     return found.padded(g, g.stack(columns, 1))
+
+
+def _share(g: Builder, overlap: Tensor) -> Tensor:
+    """The greatest overlap that two boxes may have, 0 to 1: with another, or with NaN, the inference fails."""
+    share = g.reshape(overlap, ())
+    fits = g.both(g.less_equal(0, share), g.less_equal(share, 1))
+    if fits.is_constant:
+        if not fits.values():
+            raise Refuse(f"an overlap of {float(share.values()):g}; expected 0 to 1")
+        return share
+    return g.unless(g.invert(fits), share)
 
 
 def _corners(g: Builder, boxes: Tensor, order: Tensor, *, centred: bool) -> tuple[Tensor, ...]:

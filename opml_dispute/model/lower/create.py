@@ -51,7 +51,7 @@ def constant(
 
 @lowers("ConstantOfShape")
 def constant_of_shape(g: Builder, shape: Tensor, *, value: Tensor | None = None) -> Tensor:
-    wanted = tuple(int(size) for size in g.known(shape, "the shape"))
+    wanted = tuple(g.known_numbers(shape, "the shape"))
     return (g.scalar(0, DType.F32) if value is None else g.reshape(value, ())).broadcast(wanted)
 
 
@@ -102,16 +102,15 @@ def _range_within(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Si
     if not start.dtype.is_integer:
         raise Refuse(f"a range of {start.dtype.name} whose length depends on data; expected integers")
     first, last, step = (g.cast(t, DType.I64) for t in (start, limit, delta))
-    way = g.sub(last, first)
-    # Rounded up: what is left over counts as one more if it lies on the side that the range goes to.
-    whole = g.div(way, step)
-    rest = g.sub(way, g.mul(whole, step))
-    goes_on = g.either(g.both(g.less(0, step), g.less(0, rest)), g.both(g.less(step, 0), g.less(rest, 0)))
-    length = g.add(whole, g.cast(goes_on, DType.I64))
-    right = g.either(g.both(g.less(0, step), g.less(first, last)), g.both(g.less(step, 0), g.less(last, first)))
-    # A way of 2^63 or more wraps, and its length comes out as 0 or less.
-    over = g.either(g.equal(step, 0), g.both(right, g.less(length, 1)))
-    present, count = counted(g, g.choose(over, room + 1, g.choose(right, length, 0)), room)
+    rises, falls = g.less(0, step), g.less(step, 0)
+    right = g.either(g.both(rises, g.less(first, last)), g.both(falls, g.less(last, first)))
+    # A range that goes its way is less than 2^64 long; its step, at most 2^63.
+    way = g.cast(g.select(rises, g.sub(last, first), g.sub(first, last)), DType.U64)
+    stride = g.cast(g.absolute(step), DType.U64)
+    whole = g.div(way, stride)
+    length = g.add(whole, g.cast(g.less(g.mul(whole, stride), way), DType.U64))  # what is left over counts as one more
+    over = g.either(g.equal(step, 0), g.both(right, g.less(room, length)))
+    present, count = counted(g, g.choose(over, room + 1, g.choose(right, g.cast(length, DType.I64), 0)), room)
     numbers = g.add(g.mul(g.arange(room, start.dtype), delta), start)
     return Sized(g.select(present, numbers, g.scalar(0, start.dtype)), count, 0)
 
@@ -128,7 +127,8 @@ def eye_like(g: Builder, x: Tensor, *, dtype: int | None = None, k: int = 0) -> 
 @lowers("Trilu")
 def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> Tensor:
     """The triangle above (or with `upper` 0 below) the diagonal number `k`, zeros elsewhere."""
-    diagonal = 0 if k is None else int(g.known(k, "the diagonal's number").reshape(()))
+    diagonal = 0 if k is None else g.known_number(k, "the diagonal's number")
+    g.expect_rank(x, 2, None, "the input")
     rows, columns = x.shape[-2:]
     g.meter.afford(8 * rows * columns)
     distance = np.arange(columns)[None] - np.arange(rows)[:, None]
@@ -196,8 +196,8 @@ def pad(
     *,
     mode: str = "constant",
 ) -> Tensor:
-    widths = [int(n) for n in g.known(pads, "the padding")]
-    along = g.distinct_axes(x, None if axes is None else [int(d) for d in g.known(axes, "the axes")])
+    widths = g.known_numbers(pads, "the padding")
+    along = g.distinct_axes(x, None if axes is None else g.known_numbers(axes, "the axes"))
     if len(widths) != 2 * len(along):
         raise Refuse(f"{len(widths)} widths of padding for {len(along)} axes; expected two for each")
     before, after = [0] * x.rank, [0] * x.rank
@@ -237,6 +237,8 @@ def padded(
             cut, cut_end = max(-before[d], 0), max(-after[d], 0)
             x = x.sliced(d, cut, x.shape[d] - cut - cut_end)
         head, tail = max(before[d], 0), max(after[d], 0)
+        if (head or tail) and not x.shape[d]:
+            raise Refuse(f"mode {mode!r} around no elements (axis {d} of {list(x.shape)})")
         g.expect_few(head + x.shape[d] + tail, "places along an axis with what is around it")
         if head or tail:
             places = around(np.arange(-head, x.shape[d] + tail), x.shape[d])

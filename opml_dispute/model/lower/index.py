@@ -41,10 +41,10 @@ def gather_elements(g: Builder, x: Tensor, indices: Tensor, *, axis: int = 0) ->
 @lowers("GatherND")
 def gather_nd(g: Builder, x: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     """x[batch][place...] for each place; what a place leaves open is taken whole."""
-    index = g.cast(indices, DType.I64)
-    b, q = batch_dims, index.shape[-1]
+    index = g.index(indices)
+    b, q = batch_dims, index.shape[-1] if index.rank else 0
     rest = x.rank - b - q
-    if b < 0 or x.shape[:b] != index.shape[:b] or rest < 0:
+    if not 0 <= b < index.rank or x.shape[:b] != index.shape[:b] or rest < 0:
         raise Refuse(f"places {list(indices.shape)} in {list(x.shape)} with {b} batch dimensions")
     if q == 0:
         return x.broadcast(index.shape[:-1] + x.shape)
@@ -72,7 +72,7 @@ def scatter_elements(
         bits = [g.cast(t, DType.U8) for t in (x, updates)]
         whole = scatter_elements(g, bits[0], indices, bits[1], axis=axis, reduction=_OF_BOOL[how])
         return g.cast(whole, DType.BOOL)
-    index = g.cast(indices, DType.I64)
+    index = g.index(indices)
     if index.shape != updates.shape:
         raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)}")
     g.check_beside(x, index, along)
@@ -86,12 +86,12 @@ def scatter_elements(
 @lowers("ScatterND")
 def scatter_nd(g: Builder, x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none") -> Tensor:
     """A copy of x with each slice of updates at the place that indices names."""
-    index, how = g.cast(indices, DType.I64), _reduction(reduction)
+    index, how = g.index(indices), _reduction(reduction)
     if x.dtype is DType.BOOL and how is not Reduction.NONE:
         bits = [g.cast(t, DType.U8) for t in (x, updates)]
         return g.cast(scatter_nd(g, bits[0], indices, bits[1], reduction=_OF_BOOL[how]), DType.BOOL)
-    q = index.shape[-1]
-    if q > x.rank or updates.shape != (*index.shape[:-1], *x.shape[q:]):
+    q = index.shape[-1] if index.rank else 0
+    if not index.rank or q > x.rank or updates.shape != (*index.shape[:-1], *x.shape[q:]):
         raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)} in {list(x.shape)}")
     out = _copied(g, x, index, updates)
     if q == 0:
@@ -116,10 +116,21 @@ def tensor_scatter(
     batch, length = x.shape[0], update.shape[along]
     if at is not None and at.shape != (batch,):
         raise Refuse(f"places {list(at.shape)} of {batch} updates")
-    start = g.filled((batch,), 0, DType.I64) if at is None else g.cast(at, DType.I64)
+    whole = x.shape[along]
+    start = g.filled((batch,), 0, DType.I64) if at is None else g.index(at)
+    if mode == "linear":
+        start = g.bounded(start, 0, whole - length, "where an update is written")
+    elif at is not None:  # a sum with a number near the ends of int64 would wrap
+        start = _remainder(g, start, whole)
     index = g.add(start.with_axis(1), g.arange(length).with_axis(0))
     if mode == "circular":
-        index = g.sub(index, g.mul(g.div(index, x.shape[along]), x.shape[along]))
+        index = _remainder(g, index, whole)
+    return written_along(g, x, update, index, along)
+
+
+def written_along(g: Builder, x: Tensor, update: Tensor, index: Tensor, along: int) -> Tensor:
+    """A copy of x[batch][...] with element i of an update along a dimension at place index[batch][i] of it."""
+    length = update.shape[along]
     out = _copied(g, x, update, index)
     index = g.contiguous(index)
     rows = tuple(length if d == 0 else int(d == along) for d in range(x.rank))
@@ -128,11 +139,16 @@ def tensor_scatter(
     return out
 
 
+def _remainder(g: Builder, index: Tensor, size: int) -> Tensor:
+    """The index less a multiple of the size: above -size and below size, which is the same place."""
+    return g.sub(index, g.mul(g.div(index, size), size))
+
+
 @lowers("OneHot")
 def one_hot(g: Builder, indices: Tensor, depth: Tensor, values: Tensor, *, axis: int = -1) -> Tensor:
     """values[1] where a new dimension's number equals the index, else values[0]; no index is out of range."""
-    size = int(g.known(depth, "the depth").reshape(()))
-    index = g.cast(indices, DType.I64)
+    size = g.known_number(depth, "the depth")
+    index = g.index(indices)
     index = g.select(g.less(index, 0), g.add(index, size), index)
     place = axis + index.rank + 1 if axis < 0 else axis
     if not 0 <= place <= index.rank:
@@ -155,7 +171,7 @@ def top_k(g: Builder, x: Tensor, k: int, *, axis: int = -1, largest: int = 1, so
 def top_k_10(
     g: Builder, x: Tensor, k: Tensor, *, axis: int = -1, largest: int = 1, sorted: int = 1
 ) -> tuple[Tensor, Tensor]:
-    return top_k(g, x, int(g.known(k, "the number of elements").reshape(-1)[0]), axis=axis, largest=largest)
+    return top_k(g, x, g.known_number(k, "the number of elements"), axis=axis, largest=largest)
 
 
 @lowers("TopK")
@@ -166,11 +182,18 @@ def top_k_1(g: Builder, x: Tensor, *, k: int, axis: int = -1) -> tuple[Tensor, T
 @lowers("ReverseSequence")
 def reverse_sequence(g: Builder, x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
     """The first lengths[b] steps of batch entry b turned around, the rest as it is."""
-    if {batch_axis, time_axis} != {0, 1}:
-        raise Refuse(f"batch_axis {batch_axis} and time_axis {time_axis}; expected 0 and 1")
+    if {batch_axis, time_axis} != {0, 1} or x.rank < 2:
+        raise Refuse(f"batch_axis {batch_axis} and time_axis {time_axis} of {list(x.shape)}; expected 0 and 1")
+    if lengths.shape != x.shape[batch_axis : batch_axis + 1]:
+        raise Refuse(f"lengths {list(lengths.shape)} of {x.shape[batch_axis]} sequences")
+    held = g.bounded(lengths, 0, x.shape[time_axis], "the length of a sequence")
+    return turned_sequences(g, x, held, batch_axis=batch_axis, time_axis=time_axis)
+
+
+def turned_sequences(g: Builder, x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
+    """As `reverse_sequence`. ASSUMES lengths, int64, of no more steps than there are, and of none below 0."""
     steps = g.arange(x.shape[time_axis]).with_axis(1 - time_axis)
-    length = g.cast(lengths, DType.I64).with_axis(1 - batch_axis)
-    turned = g.sub(g.sub(length, 1), steps)
+    turned = g.sub(g.sub(lengths.with_axis(1 - batch_axis), 1), steps)
     index = g.select(g.less(turned, 0), steps, turned)
     for _ in range(x.rank - 2):
         index = index.with_axis(index.rank)
@@ -179,5 +202,8 @@ def reverse_sequence(g: Builder, x: Tensor, lengths: Tensor, *, batch_axis: int 
 
 @lowers("ArrayFeatureExtractor", domain="ai.onnx.ml")
 def array_feature_extractor(g: Builder, x: Tensor, columns: Tensor) -> Tensor:
+    if not x.rank:
+        raise Refuse("columns of a scalar; expected one dimension or more")
     x = x.with_axis(0) if x.rank == 1 else x
-    return g.take(x, g.reshape(columns, (columns.size,)), x.rank - 1)
+    places = g.bounded(columns, 0, x.shape[-1] - 1, "a column")
+    return g.take(x, g.reshape(places, (places.size,)), x.rank - 1)

@@ -70,18 +70,33 @@ def _zero_times_sums(
     return g.mul(g.constant(sums.astype(np.int32)), g.cast(zero_point, DType.I32))
 
 
-def matrix_zero(g: Builder, zero_point: Tensor | None, matrix: Tensor, *, rows: bool) -> Tensor | None:
-    """A zero point for the whole matrix, or one for each row or column."""
-    if zero_point is None or zero_point.size == 1:
-        return None if zero_point is None else g.reshape(zero_point, ())
-    return zero_point.with_axis(1) if rows and zero_point.rank == 1 else zero_point
+def of_matrix(g: Builder, numbers: Tensor, matrix: Tensor, *, rows: bool) -> Tensor:
+    """
+    A zero point or a scale for all of a factor, or one for each of its rows or columns, as it lies along it.
+
+    A matrix [M][K] takes a vector, [M] for rows or [K] for columns; it and factors [...][M][K] of more dimensions take
+    [...][M][1] or [...][1][K]. Raises `Refuse` for other shapes.
+    """
+    if numbers.size == 1:
+        return g.reshape(numbers, ())
+    if matrix.rank >= 2:
+        lead, length = matrix.shape[:-2], matrix.shape[-2 if rows else -1]
+        if numbers.shape == (*lead, *((length, 1) if rows else (1, length))):
+            return numbers
+        if matrix.rank == 2 and numbers.shape == (length,):
+            return numbers.with_axis(1) if rows else numbers
+    raise Refuse(
+        f"scales or zero points {list(numbers.shape)} for {list(matrix.shape)}; expected one number, or one for each"
+        f" {'row' if rows else 'column'}"
+    )
 
 
 def integer_product(
     g: Builder, a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
 ) -> Tensor:
     """The matrix product of a and b less their zero points, in 32 bits."""
-    a_zero, b_zero = matrix_zero(g, a_zero, a, rows=True), matrix_zero(g, b_zero, b, rows=False)
+    a_zero = None if a_zero is None else of_matrix(g, a_zero, a, rows=True)
+    b_zero = None if b_zero is None else of_matrix(g, b_zero, b, rows=False)
     weights = _constant_less_zero(g, b, b_zero)
     if weights is None or b.rank < 2 or a.dtype not in (DType.U8, DType.I8) or (a_zero is not None and a_zero.rank):
         return g.matmul(*_factors(g, a, a_zero, b, b_zero), dtype=DType.I32)
@@ -98,13 +113,26 @@ def by_channel(vector: Tensor, rank: int) -> Tensor:
     return vector
 
 
+def of_channels(g: Builder, numbers: Tensor, channels: int, rank: int) -> Tensor:
+    """A zero point or a scale for all, or one for each first dimension of a tensor with `rank` dimensions."""
+    if numbers.size == 1:
+        return g.reshape(numbers, ())
+    if numbers.shape != (channels,):
+        raise Refuse(
+            f"scales or zero points {list(numbers.shape)} for {channels} channels; expected one, or one for each"
+        )
+    return by_channel(numbers, rank)
+
+
 def integer_convolution(
     g: Builder, x: Tensor, w: Tensor, x_zero: Tensor | None, w_zero: Tensor | None, at: Windows, group: int,
     bias: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The convolution of x with w, both less their zero points, plus a bias of 32 bits."""
     x_zero = None if x_zero is None else g.reshape(x_zero, ())
-    w_zero = None if w_zero is None else by_channel(g.reshape(w_zero, ()) if w_zero.size == 1 else w_zero, w.rank)
+    w_zero = None if w_zero is None else of_channels(g, w_zero, w.shape[0], w.rank)
+    if bias is not None and bias.shape != w.shape[:1]:
+        raise Refuse(f"a bias {list(bias.shape)} for {w.shape[0]} channels; expected one number for each")
     weights = _constant_less_zero(g, w, w_zero)
     if weights is not None and x.dtype in (DType.U8, DType.I8):
         if x_zero is not None and not _is_zero(x_zero):

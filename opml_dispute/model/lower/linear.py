@@ -142,7 +142,7 @@ def _multiplied(
 @lowers("Det", in_f32=True)
 def det(g: Builder, x: Tensor) -> Tensor:
     """The determinant of the last two dimensions, by expansion along the first row."""
-    n = x.shape[-1]
+    n = x.shape[-1] if x.rank else 0
     if x.rank < 2 or x.shape[-2] != n:
         raise Refuse(f"matrices {list(x.shape)}; expected square ones")
     if n > 6:

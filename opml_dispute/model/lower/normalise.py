@@ -7,7 +7,7 @@ from math import prod
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.opcodes import DType, Pooling, Reduction
+from opml_dispute.model.opcodes import Pooling, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
 from opml_dispute.model.windows import Windows
@@ -116,8 +116,9 @@ def group_normalization(
     g: Builder, x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
     """Mean 0 and variance 1 within each group of channels. Scale has one element a channel, or (18) a group."""
+    g.expect_rank(x, 2, None, "the input")
     n, c = x.shape[:2]
-    if c % num_groups:
+    if num_groups < 1 or c % num_groups:
         raise Refuse(f"{num_groups} groups of {c} channels")
     grouped = g.reshape(x, (n, num_groups, c // num_groups, *x.shape[2:]))
     y, _, _ = standardised(g, grouped, range(2, grouped.rank), epsilon)
@@ -171,6 +172,8 @@ def batch_normalization(
 @lowers("LRN", in_f32=True)
 def lrn(g: Builder, x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
     """Over a power of the mean square of the `size` channels around each."""
+    if x.rank < 2 or size < 1:
+        raise Refuse(f"{size} channels around each of {list(x.shape)}; expected two dimensions or more, and a channel")
     n, c, rest = x.shape[0], x.shape[1], prod(x.shape[2:])
     before = (size - 1) // 2
     at = Windows((size, 1), (1, 1), (1, 1), (before, 0), (size - 1 - before, 0), (c, rest))
@@ -213,16 +216,18 @@ def _nll(
     g: Builder, scores: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int | None, reduction: str
 ) -> Tensor:
     """-scores[n][target[n][...]][...], weighted by class; what is to be ignored weighs nothing."""
+    g.expect_rank(scores, 2, None, "scores")
     if target.shape != (*scores.shape[:1], *scores.shape[2:]) or (
         weight is not None and weight.shape != scores.shape[1:2]
     ):
         given = "" if weight is None else f" and weights {list(weight.shape)}"
         raise Refuse(f"classes {list(target.shape)}{given} for scores {list(scores.shape)}")
-    target = g.cast(target, DType.I64)
+    target = g.index(target)
     weights: Tensor | None = None
     if ignore_index is not None:
         ignored = g.equal(target, ignore_index)
         target = g.choose(ignored, 0, target)
+    target = g.bounded(target, 0, scores.shape[1] - 1, "a class")
     losses = g.negate(g.take_along(scores, target.with_axis(1), 1).without(1))
     if weight is not None:
         weights = g.take(weight, target, 0)

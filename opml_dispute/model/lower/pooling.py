@@ -92,7 +92,13 @@ def lp_pool(
 ) -> Tensor:
     """(sum of |x|^p)^(1/p) over each window."""
     at = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    _expect_power(p)
     return _root(g, g.pool(Pooling.SUM, _powers(g, x, p), at), p)
+
+
+def _expect_power(p: float) -> None:
+    if not 0 < p < float("inf"):
+        raise Refuse(f"p {p:g}; expected a number above 0")
 
 
 def _powers(g: Builder, x: Tensor, p: float) -> Tensor:
@@ -117,6 +123,7 @@ def global_max_pool(g: Builder, x: Tensor) -> Tensor:
 
 @lowers("GlobalLpPool", in_f32=True)
 def global_lp_pool(g: Builder, x: Tensor, *, p: float = 2) -> Tensor:
+    _expect_power(p)
     return _root(g, g.reduce_sum(_powers(g, x, p), range(2, x.rank)), p)
 
 
@@ -136,18 +143,28 @@ def max_unpool(
     steps, _, widths = filled(rank, strides, None, pads)
     if indices.shape != x.shape or rank < 1:
         raise Refuse(f"places {list(indices.shape)} of elements {list(x.shape)}")
+    if (len(kernel_shape), len(steps), len(widths)) != (rank, rank, 2 * rank) or min((*kernel_shape, *steps)) < 1:
+        found = f"kernel_shape {list(kernel_shape)}, strides {list(steps)}, pads {list(widths)}"
+        raise Refuse(f"{found} of {rank} spatial dimensions")
     natural = tuple(
         (n - 1) * s + k - b - e
         for n, s, k, b, e in zip(x.shape[2:], steps, kernel_shape, widths[:rank], widths[rank:], strict=True)
     )
     pooled = (*x.shape[:2], *natural)
+    if min(pooled) < 0:
+        raise Refuse(f"an output {list(pooled)} of elements {list(x.shape)} less pads {list(widths)}")
+    places = g.bounded(indices, 0, prod(pooled) - 1, "a place in the output")
     out = g.made(x.dtype, (prod(pooled),), x, indices)
     g.copy(out, g.scalar(0, x.dtype))
-    g.scatter_along(out, 0, g.reshape(indices, (x.size,)), g.reshape(x, (x.size,)), Reduction.NONE)
+    g.scatter_along(out, 0, g.reshape(places, (x.size,)), g.reshape(x, (x.size,)), Reduction.NONE)
     result = g.reshape(out, pooled)
     if output_shape is None:
         return result
-    shape = tuple(int(n) for n in g.known(output_shape, "the output's shape"))
-    if shape[:2] != pooled[:2] or any(want < have for want, have in zip(shape, pooled, strict=True)):
+    shape = tuple(g.known_numbers(output_shape, "the output's shape"))
+    if (
+        len(shape) != x.rank
+        or shape[:2] != pooled[:2]
+        or any(want < have for want, have in zip(shape, pooled, strict=True))
+    ):
         raise Refuse(f"an output {list(shape)} of elements {list(x.shape)}; expected at least {list(pooled)}")
     return g.pad(result, (0,) * x.rank, [want - have for want, have in zip(shape, pooled, strict=True)])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.elements import dtype_of, held
 from opml_dispute.model.lower.convolution import conv_windows
-from opml_dispute.model.lower.integers import by_channel, dequantised, integer_convolution, integer_product, matrix_zero
+from opml_dispute.model.lower.integers import dequantised, integer_convolution, integer_product, of_channels, of_matrix
 from opml_dispute.model.lower.narrow import integer_range, narrowed
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Unary
@@ -189,9 +189,7 @@ def qlinear_matmul(
     y_zero: Tensor,
 ) -> Tensor:
     product = g.cast(integer_product(g, a, b, a_zero, b_zero), DType.F32)
-    scales = [
-        g.cast(matrix_zero(g, s, m, rows=r) or s, DType.F32) for s, m, r in ((a_scale, a, True), (b_scale, b, False))
-    ]
+    scales = [g.cast(of_matrix(g, s, m, rows=r), DType.F32) for s, m, r in ((a_scale, a, True), (b_scale, b, False))]
     scaled = g.mul(product, g.mul(*scales))
     return quantised(g, scaled, g.reshape(y_scale, ()), g.reshape(y_zero, ()), y_zero.dtype)
 
@@ -241,6 +239,6 @@ def qlinear_conv(
         x, w, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
     )
     product = g.cast(integer_convolution(g, x, w, x_zero, w_zero, at, group, bias), DType.F32)
-    w_scale = g.reshape(w_scale, ()) if w_scale.size == 1 else by_channel(w_scale, w.rank - 1)
-    scaled = g.mul(product, g.mul(g.reshape(x_scale, ()), w_scale))
+    scale = g.mul(g.reshape(x_scale, ()), of_channels(g, w_scale, w.shape[0], w.rank - 1))
+    scaled = g.mul(product, scale)
     return quantised(g, scaled, g.reshape(y_scale, ()), g.reshape(y_zero, ()), y_zero.dtype)

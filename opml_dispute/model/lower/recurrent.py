@@ -15,9 +15,9 @@ import numpy as np
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.elementwise import elu, hard_sigmoid, leaky_relu, softsign, thresholded_relu
-from opml_dispute.model.lower.index import reverse_sequence
+from opml_dispute.model.lower.index import turned_sequences
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.opcodes import DType, Unary
+from opml_dispute.model.opcodes import Unary
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 
@@ -121,6 +121,7 @@ def _run(
     """
     if direction not in ("forward", "reverse", "bidirectional"):
         raise Refuse(f"direction {direction!r}; expected 'forward', 'reverse' or 'bidirectional'")
+    g.expect_rank(x, 3, 3, "the input")
     directions = len(weights)
     if directions != (2 if direction == "bidirectional" else 1):
         raise Refuse(f"weights of {directions} directions for direction {direction!r}")
@@ -135,7 +136,11 @@ def _run(
         _expect_shape("a first state", state, (directions, batch, hidden))
     if lengths is not None and lengths.is_constant and np.all(lengths.values() == time):
         lengths = None
+    if lengths is not None:
+        lengths = g.bounded(lengths, 0, time, "the length of a sequence")
     names = list(activations) if activations else list(functions) * directions
+    if len(names) != len(functions) * directions:
+        raise Refuse(f"activations {names}; expected {len(functions)} for each of {directions} directions")
     chosen = _activations(names, activation_alpha, activation_beta, clip, len(functions))
     outputs, finals = [], []
     for d in range(directions):
@@ -159,7 +164,7 @@ def _run(
             if lengths is None:
                 states, shown = new, new[0]
             else:
-                alive = g.less(t, g.cast(lengths, DType.I64)).with_axis(1)
+                alive = g.less(t, lengths).with_axis(1)
                 shown = g.choose(alive, new[0], 0)
                 states = [g.select(alive, after, before) for after, before in zip(new, states, strict=True)]
             steps.append(shown)
@@ -197,7 +202,7 @@ def _turned(g: Builder, x: Tensor, lengths: Tensor | None) -> Tensor:
     """The time steps in reverse; each batch entry's own, if they have lengths."""
     if lengths is None:
         return x.sliced(0, x.shape[0] - 1, x.shape[0], -1)
-    return reverse_sequence(g, x, lengths)
+    return turned_sequences(g, x, lengths)
 
 
 def _activations(

@@ -126,7 +126,7 @@ _arg("ArgMin", Reduction.MIN)
 def _cumulative(name: str, function: Reduction) -> None:
     @lowers(name, in_f32=True)
     def lower(g: Builder, x: Tensor, axis: Tensor, *, exclusive: int = 0, reverse: int = 0) -> Tensor:
-        along = g.axis(x, int(g.known(axis, "the axis").reshape(())))
+        along = g.axis(x, g.known_number(axis, "the axis"))
         return g.scan(function, x, along, exclusive=bool(exclusive), reverse=bool(reverse))
 
 

@@ -11,13 +11,15 @@ gives them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from onnx import TensorProto
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.long_lists import LongList, Words
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
@@ -68,6 +70,40 @@ _FLAGS: Final = frozenset({
 """Attributes that say yes or no: ONNX Runtime takes other numbers for a no in some, for a yes in others."""
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+_KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "int": ("an integer", lambda value: isinstance(value, int)),
+    "float": ("a number", _is_number),
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "Tensor": ("a tensor", lambda value: isinstance(value, Tensor)),
+    "Branch": ("a graph", callable),
+    **dict.fromkeys(
+        ("Shape", "Sequence[int]", "tuple[int, ...]"),
+        ("integers", lambda value: _is_list(value, "iu", lambda entry: isinstance(entry, int))),
+    ),
+    **dict.fromkeys(
+        ("Sequence[float]", "tuple[float, ...]"), ("numbers", lambda value: _is_list(value, "fiu", _is_number))
+    ),
+    **dict.fromkeys(
+        ("Sequence[str]", "tuple[str, ...]"),
+        ("texts", lambda value: _is_list(value, "O", lambda entry: isinstance(entry, str))),
+    ),
+}
+"""What the value of an attribute has to be, by what its parameter is annotated with; of others nothing is asked."""
+
+
+def _is_list(value: Any, kinds: str, fits: Callable[[object], bool]) -> bool:
+    """Whether an attribute is a list of such entries: a tuple, or an array of one of numpy's kinds."""
+    if isinstance(value, LongList | Words):  # whose reader looks
+        return True
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in kinds
+    return isinstance(value, tuple) and all(map(fits, value))
+
+
 @dataclass(frozen=True, slots=True)
 class LoweringEntry:
     """One operator, from one version of its operator set on."""
@@ -87,6 +123,12 @@ class LoweringEntry:
     """Whether it takes any number of inputs behind those."""
     counts_outputs: bool
     """Whether the number of outputs says what to compute (parameter `output_count`)."""
+    kinds: Mapping[str, str]
+    """What each attribute's parameter is annotated with."""
+    tensors: frozenset[int]
+    """Inputs that are tensors, if they are there; others may be sequences."""
+    more_tensors: bool
+    """Whether those behind the ones with a meaning of their own are."""
     like: int | None = None
     """Which input's type float results get, of an operator for which ONNX has no schema."""
 
@@ -119,7 +161,7 @@ class LoweringEntry:
         before = g.narrowed
         try:
             results = _outputs(self.function(g, *given, **attributes))
-        except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
+        except Refuse:
             if not is_wide:
                 raise
             narrower = [g.cast(value, DType.F32) if _is_wide(value) else value for value in given]
@@ -138,6 +180,10 @@ class LoweringEntry:
         unknown = sorted(attributes.keys() - self.attributes)
         if unknown:
             raise Refuse(f"attribute {unknown[0]!r} is not supported; expected {_names(self.attributes)}")
+        for name, value in attributes.items():
+            kind = _KINDS.get(self.kinds[name])
+            if kind is not None and not kind[1](value):
+                raise Refuse(f"attribute {name!r} is {_told(value)}; expected {kind[0]}")
         for name in _FLAGS & attributes.keys():
             if attributes[name] not in (0, 1):
                 raise Refuse(f"attribute {name!r} is {attributes[name]}; expected 0 or 1")
@@ -151,6 +197,10 @@ class LoweringEntry:
             raise Refuse(f"{len(inputs)} inputs; expected at most {self.named}")
         if any(v is None for v in inputs[self.named :]):
             raise Refuse(f"input {list(inputs).index(None, self.named) + 1} is missing")
+        for i, value in enumerate(inputs):
+            is_tensor = i in self.tensors if i < self.named else self.more_tensors
+            if is_tensor and value is not None and not isinstance(value, Tensor):
+                raise Refuse(f"input {i + 1} is a sequence; expected a tensor")
 
 
 _ENTRIES: dict[tuple[str, str], list[LoweringEntry]] = {}
@@ -171,6 +221,7 @@ def lowers(
         parameters = list(inspect.signature(function).parameters.values())[1:]
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "output_count"]
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        more = next((p for p in parameters if p.kind is p.VAR_POSITIONAL), None)
         entry = LoweringEntry(
             function,
             since,
@@ -180,8 +231,11 @@ def lowers(
             sum(p.default is p.empty for p in positional),
             frozenset(i for i, p in enumerate(positional) if str(p.annotation).endswith("| None")),
             len(positional),
-            any(p.kind is p.VAR_POSITIONAL for p in parameters),
+            more is not None,
             any(p.name == "output_count" for p in parameters),
+            {p.name: str(p.annotation).removesuffix(" | None") for p in keywords},
+            frozenset(i for i, p in enumerate(positional) if str(p.annotation).startswith("Tensor")),
+            more is not None and more.annotation == "Tensor",
             like,
         )
         for name in names:
@@ -207,6 +261,13 @@ def versions(domain: str, op_type: str) -> list[int]:
 def operators() -> list[tuple[str, str]]:
     """All (domain, operator) pairs that have a lowering, sorted."""
     return sorted(_ENTRIES)
+
+
+def _told(value: object) -> str:
+    """An attribute's value, as far as an error has to show it."""
+    if isinstance(value, bool | int | float | str):
+        return repr(value)[:80]
+    return "a tensor" if isinstance(value, Tensor) else "a graph" if callable(value) else "a list"
 
 
 def _is_wide(value: Value) -> bool:

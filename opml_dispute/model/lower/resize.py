@@ -8,8 +8,8 @@ nearest neighbours only gathers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import floor, isclose
+from collections.abc import Callable, Sequence
+from math import floor, isclose, isfinite
 
 import numpy as np
 
@@ -214,11 +214,13 @@ def resize(
     along = g.distinct_axes(x, axes)
     factor, out, window = [1.0] * x.rank, list(x.shape), [(0.0, 1.0)] * x.rank
     if scales is not None and scales.size:
-        for axis, scale in zip(along, g.known(scales, "the scales"), strict=True):
-            factor[axis] = float(scale)
-            out[axis] = _scaled(x.shape[axis], float(scale))
+        for axis, scale in zip(along, _known_scales(g, scales, len(along)), strict=True):
+            factor[axis] = scale
+            out[axis] = _scaled(x.shape[axis], scale)
     elif sizes is not None:
-        wanted = [int(n) for n in g.known(sizes, "the sizes")]
+        wanted = g.known_numbers(sizes, "the sizes")
+        if len(wanted) != len(along) or min(wanted, default=0) < 0 or not all(x.shape[axis] for axis in along):
+            raise Refuse(f"sizes {wanted} for axes {along} of {list(x.shape)}")
         factors = [n / x.shape[axis] for axis, n in zip(along, wanted, strict=True)]
         if keep_aspect_ratio_policy in ("not_larger", "not_smaller"):
             one = min(factors) if keep_aspect_ratio_policy == "not_larger" else max(factors)
@@ -233,9 +235,9 @@ def resize(
     if coordinate_transformation_mode == "tf_crop_and_resize":
         if roi is None:
             raise Refuse("tf_crop_and_resize without roi")
-        bounds = [float(bound) for bound in g.known(roi, "the region")]
-        if len(bounds) != 2 * len(along):
-            raise Refuse(f"a region of {len(bounds)} numbers; expected {2 * len(along)}")
+        bounds = [float(bound) for bound in g.known(roi, "the region").reshape(-1)]
+        if roi.rank != 1 or len(bounds) != 2 * len(along) or not all(map(isfinite, bounds)):
+            raise Refuse(f"a region of {bounds[:8]}, shape {list(roi.shape)}; expected {2 * len(along)} finite numbers")
         for i, axis in enumerate(along):
             window[axis] = (bounds[i], bounds[len(along) + i])
     return _resize(
@@ -243,6 +245,18 @@ def resize(
         antialias=bool(antialias), a=cubic_coeff_a, exclude_outside=bool(exclude_outside),
         extrapolation=extrapolation_value,
     )  # fmt: skip
+
+
+def _known_scales(g: Builder, scales: Tensor, axes: int) -> list[float]:
+    """The scales in a vector, one for each axis. Raises `Refuse` as `_expect_scales`."""
+    values = g.known(scales, "the scales")
+    return _expect_scales([float(scale) for scale in values.reshape(-1)] if values.ndim == 1 else [], axes)
+
+
+def _expect_scales(scales: Sequence[float], axes: int) -> list[float]:
+    if len(scales) != axes or not all(isfinite(scale) and scale > 0 for scale in scales):
+        raise Refuse(f"scales {list(scales)}; expected {axes} numbers above 0")
+    return list(scales)
 
 
 def _upsample(g: Builder, x: Tensor, scales: list[float], mode: str) -> Tensor:
@@ -257,12 +271,12 @@ def _upsample(g: Builder, x: Tensor, scales: list[float], mode: str) -> Tensor:
 @lowers("Resize", since=10)
 @lowers("Upsample", since=9)
 def upsample(g: Builder, x: Tensor, scales: Tensor, *, mode: str = "nearest") -> Tensor:
-    return _upsample(g, x, [float(scale) for scale in g.known(scales, "the scales")], mode)
+    return _upsample(g, x, _known_scales(g, scales, x.rank), mode)
 
 
 @lowers("Upsample", since=7)
 def upsample_7(g: Builder, x: Tensor, *, scales: tuple[float, ...], mode: str = "nearest") -> Tensor:
-    return _upsample(g, x, list(scales), mode)
+    return _upsample(g, x, _expect_scales(scales, x.rank), mode)
 
 
 @lowers("Upsample")
@@ -270,4 +284,4 @@ def upsample_1(g: Builder, x: Tensor, *, height_scale: float, width_scale: float
     """The first version, of images."""
     if x.rank != 4:
         raise Refuse(f"{list(x.shape)}; expected an image [N][C][H][W]")
-    return _upsample(g, x, [1.0, 1.0, height_scale, width_scale], mode)
+    return _upsample(g, x, _expect_scales((1.0, 1.0, height_scale, width_scale), 4), mode)

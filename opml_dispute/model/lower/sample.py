@@ -161,8 +161,8 @@ def grid_sample(
     """x[N][C][spatial] at grid[N][points...][dimension], whose -1..1 spans x, the last dimension first."""
     if mode not in _MODES or padding_mode not in ("zeros", "border", "reflection"):
         raise Refuse(f"mode {mode!r} with padding_mode {padding_mode!r}, which is unknown")
-    rank, n, points = x.rank - 2, x.shape[0], prod(grid.shape[1:-1])
-    if grid.rank != x.rank or grid.shape[0] != n or grid.shape[-1] != rank:
+    rank, n, points = x.rank - 2, x.shape[0] if x.rank else 0, prod(grid.shape[1:-1])
+    if rank < 1 or grid.rank != x.rank or grid.shape[0] != n or grid.shape[-1] != rank:
         raise Refuse(f"a grid {list(grid.shape)} for {list(x.shape)}")
     coordinates = []
     for d, size in enumerate(x.shape[2:]):
@@ -178,7 +178,10 @@ def grid_sample(
 @lowers("AffineGrid", in_f32=True)
 def affine_grid(g: Builder, theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tensor:
     """theta[N][d][d + 1] applied to the grid of an image of `size`: [N][spatial][d], the last dimension first."""
-    batch, _, *sizes = (int(n) for n in g.known(size, "the image's size"))
+    wanted = g.known_numbers(size, "the image's size")
+    if len(wanted) not in (4, 5) or min(wanted) < 0:
+        raise Refuse(f"an image of size {wanted}; expected four or five numbers, none below 0")
+    batch, _, *sizes = wanted
     spatial = tuple(sizes)
     if theta.shape != (batch, len(spatial), len(spatial) + 1):
         raise Refuse(f"matrices {list(theta.shape)} for {batch} images of {len(spatial)} dimensions")
@@ -209,6 +212,9 @@ def roi_align(
     spatial_scale: float = 1.0,
 ) -> Tensor:
     """The average or maximum of points in each cell of regions [x0 y0 x1 y1] of x[N][C][H][W]."""
+    g.expect_rank(x, 4, 4, "the input")
+    if min(output_height, output_width) < 1 or sampling_ratio < 0:
+        raise Refuse(f"{output_height} times {output_width} cells, sampling_ratio {sampling_ratio}")
     if mode not in ("avg", "max"):
         raise Refuse(f"mode {mode!r}; expected 'avg' or 'max'")
     if rois.rank != 2 or rois.shape[1] != 4 or batch_indices.shape != rois.shape[:1]:
@@ -220,7 +226,7 @@ def roi_align(
     for start, end, cells in ((y0, y1, output_height), (x0, x1, output_width)):
         extent = g.sub(end, start)
         spans.append(Span(start, extent if half else g.maximum(extent, 1), cells))
-    batch = g.cast(batch_indices, DType.I64)
+    batch = g.bounded(batch_indices, 0, x.shape[0] - 1, "a region's entry of the batch")
     if sampling_ratio > 0:
         return _pooled(g, x, spans, (sampling_ratio, sampling_ratio), batch, mode)
     # Regions whose cells have equally many points are computed at once.

@@ -18,7 +18,7 @@ def known_axes(g: Builder, axes: Tensor | None, rank: int) -> tuple[int, ...] | 
     """Axes given as a tensor, counted from the front of a tensor with `rank` dimensions; None if not given."""
     if axes is None:
         return None
-    given = [int(axis) for axis in g.known(axes, "the axes").reshape(-1)]
+    given = g.known_numbers(g.reshape(axes, (axes.size,)), "the axes")
     if any(not -rank <= axis < rank for axis in given):
         raise Refuse(f"axes {given} of a tensor with {rank} dimensions")
     return tuple(sorted({axis % rank for axis in given}))
@@ -35,7 +35,7 @@ def flatten(g: Builder, x: Tensor, *, axis: int = 1) -> Tensor:
 @lowers("Reshape", since=5)
 def reshape(g: Builder, x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Tensor:
     """-1 stands for what is left over, 0 for the input's own size (or with `allowzero`, for none)."""
-    wanted = [int(size) for size in g.known(shape, "the new shape")]
+    wanted = g.known_numbers(shape, "the new shape")
     return _reshaped(g, x, wanted, bool(allowzero))
 
 
@@ -90,7 +90,7 @@ def _squeezed(x: Tensor, axes: tuple[int, ...] | None) -> Tensor:
 
 @lowers("Unsqueeze", since=13)
 def unsqueeze(g: Builder, x: Tensor, axes: Tensor) -> Tensor:
-    return _unsqueezed(x, [int(axis) for axis in g.known(axes, "the axes").reshape(-1)])
+    return _unsqueezed(x, g.known_numbers(g.reshape(axes, (axes.size,)), "the axes"))
 
 
 @lowers("Unsqueeze")
@@ -112,14 +112,14 @@ def _unsqueezed(x: Tensor, axes: list[int]) -> Tensor:
 
 @lowers("Expand")
 def expand(g: Builder, x: Tensor, shape: Tensor) -> Tensor:
-    wanted = tuple(int(size) for size in g.known(shape, "the shape"))
+    wanted = tuple(g.known_numbers(shape, "the shape"))
     return x.broadcast(g.common_shape(x.shape, wanted))
 
 
 @lowers("Tile", since=6)
 def tile(g: Builder, x: Tensor, repeats: Tensor) -> Tensor:
     """Each dimension gets one before it that does not move: repeating is a view until it is reshaped."""
-    times = [int(n) for n in g.known(repeats, "the repeats")]
+    times = g.known_numbers(repeats, "the repeats")
     if len(times) != x.rank:
         raise Refuse(f"{len(times)} repeats of {x.rank} dimensions")
     shape = tuple(n * size for n, size in zip(times, x.shape, strict=True))
@@ -132,8 +132,8 @@ def tile(g: Builder, x: Tensor, repeats: Tensor) -> Tensor:
 @lowers("Tile")
 def tile_1(g: Builder, x: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
     """The first version, which repeats along one axis."""
-    times = int(g.known(tiles, "the repeats").reshape(()).item())
-    along = g.axis(x, int(g.known(axis, "the axis").reshape(()).item()))
+    times = g.known_number(tiles, "the repeats")
+    along = g.axis(x, g.known_number(axis, "the axis"))
     repeats = [times if d == along else 1 for d in range(x.rank)]
     return tile(g, x, g.constant(np.array(repeats, np.int64)))
 
@@ -147,10 +147,10 @@ def slice_(
     axes: Tensor | None = None,
     steps: Tensor | None = None,
 ) -> Tensor:
-    first, last = g.known(starts, "where the slice starts"), g.known(ends, "where the slice ends")
-    along = [int(axis) for axis in g.known(axes, "the axes")] if axes is not None else list(range(len(first)))
-    strides = [int(n) for n in g.known(steps, "the steps")] if steps is not None else [1] * len(first)
-    return _sliced(g, x, [int(n) for n in first], [int(n) for n in last], along, strides)
+    first, last = g.known_numbers(starts, "where the slice starts"), g.known_numbers(ends, "where the slice ends")
+    along = g.known_numbers(axes, "the axes") if axes is not None else list(range(len(first)))
+    strides = g.known_numbers(steps, "the steps") if steps is not None else [1] * len(first)
+    return _sliced(g, x, first, last, along, strides)
 
 
 @lowers("Slice")
@@ -182,11 +182,7 @@ def split(
     num_outputs: int | None = None,
     output_count: int,
 ) -> tuple[Tensor, ...]:
-    given = (
-        None
-        if sizes is None
-        else [int(n) for n in g.known(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN))]
-    )
+    given = None if sizes is None else g.known_numbers(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN))
     if num_outputs is not None and num_outputs != output_count:
         raise Refuse(f"num_outputs {num_outputs} for {output_count} outputs")
     if g.origin.opset >= 18 and (given is None) == (num_outputs is None):
@@ -199,7 +195,7 @@ def split_1(
     g: Builder, x: Tensor, sizes: Tensor | None = None, *, axis: int = 0, split: Shape | None = None, output_count: int
 ) -> tuple[Tensor, ...]:
     if sizes is not None:
-        split = tuple(int(n) for n in g.known(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN)))
+        split = tuple(g.known_numbers(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN)))
     return split_by(g, x, None if split is None else list(split), g.axis(x, axis), output_count)
 
 
@@ -234,7 +230,7 @@ def concat_1(g: Builder, *xs: Tensor, axis: int = 1) -> Tensor:
 @lowers("DepthToSpace")
 def depth_to_space(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
     """[N][C][H][W] -> [N][C / b^2][H b][W b]."""
-    if x.rank != 4 or x.shape[1] % blocksize**2:
+    if x.rank != 4 or blocksize < 1 or x.shape[1] % blocksize**2:
         raise Refuse(f"blocks of {blocksize} from {list(x.shape)}")
     n, c, h, w = x.shape
     b, depth = blocksize, c // blocksize**2
@@ -250,7 +246,7 @@ def depth_to_space(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") 
 @lowers("SpaceToDepth")
 def space_to_depth(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
     """[N][C][H][W] -> [N][C b^2][H / b][W / b]."""
-    if x.rank != 4 or x.shape[2] % blocksize or x.shape[3] % blocksize:
+    if x.rank != 4 or blocksize < 1 or x.shape[2] % blocksize or x.shape[3] % blocksize:
         raise Refuse(f"blocks of {blocksize} from {list(x.shape)}")
     n, c, h, w = x.shape
     b = blocksize
@@ -262,9 +258,11 @@ def space_to_depth(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") 
 @lowers("CenterCropPad")
 def center_crop_pad(g: Builder, x: Tensor, shape: Tensor, *, axes: Shape | None = None) -> Tensor:
     """Each of `axes` cut down or padded with zeros to the wanted size, the middle staying in the middle."""
-    wanted = [int(size) for size in g.known(shape, "the shape")]
+    wanted = g.known_numbers(shape, "the shape")
     along = g.distinct_axes(x, axes)
     before, after = [0] * x.rank, [0] * x.rank
+    if len(wanted) != len(along):
+        raise Refuse(f"sizes {wanted} of {len(along)} axes; expected one for each")
     for d, size in zip(along, wanted, strict=True):
         missing = size - x.shape[d]
         # Of an odd number of elements, one more goes at the end, or is cut there.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
+from math import inf
 
 import numpy as np
 
@@ -126,8 +127,8 @@ def dft(
     inverse: int = 0,
     onesided: int = 0,
 ) -> Tensor:
-    n = None if length is None else int(g.known(length, "the transform's length").reshape(()))
-    along = -2 if axis is None else int(g.known(axis, "the axis").reshape(()))
+    n = None if length is None else g.known_number(length, "the transform's length")
+    along = -2 if axis is None else g.known_number(axis, "the axis")
     return _transform(g, x, n, along, bool(inverse), bool(onesided))
 
 
@@ -135,7 +136,7 @@ def dft(
 def dft_17(
     g: Builder, x: Tensor, length: Tensor | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
 ) -> Tensor:
-    n = None if length is None else int(g.known(length, "the transform's length").reshape(()))
+    n = None if length is None else g.known_number(length, "the transform's length")
     return _transform(g, x, n, axis, bool(inverse), bool(onesided))
 
 
@@ -155,11 +156,15 @@ def stft(
     A signal without the last dimension is real, as ONNX Runtime takes it too.
     """
     x = x.with_axis(2) if x.rank == 2 else x
-    step = int(g.known(frame_step, "the step between frames").reshape(()))
+    g.expect_rank(x, 3, 3, "the signal")
+    step = g.known_number(frame_step, "the step between frames")
     if frame_length is not None:
-        length = int(g.known(frame_length, "the frames' length").reshape(()))
+        length = g.known_number(frame_length, "the frames' length")
     else:
-        length = x.shape[1] if window is None else window.shape[0]
+        length = x.shape[1] if window is None else window.size
+    if step < 1 or not 1 <= length <= x.shape[1] or (window is not None and window.shape != (length,)):
+        given = "" if window is None else f" under a window {list(window.shape)}"
+        raise Refuse(f"frames of {length:,}{given}, {step:,} apart, of {x.shape[1]:,} elements")
     frames = (x.shape[1] - length) // step + 1
     batch, time, component = x.strides
     # Frames overlap in memory: a view.
@@ -174,7 +179,7 @@ def _window(name: str, weights: tuple[str, ...]) -> None:
 
     @lowers(name)
     def lower(g: Builder, size: Tensor, *, output_datatype: int = 1, periodic: int = 1) -> Tensor:
-        n = int(g.known(size, "the window's size").reshape(()))
+        n = g.known_number(size, "the window's size")
         period = max(n if periodic else n - 1, 1)
         table = _exact_cosines(period)
         with localcontext(_CONTEXT):
@@ -195,14 +200,19 @@ def mel_weight_matrix(
     g: Builder, bins: Tensor, length: Tensor, rate: Tensor, lower: Tensor, upper: Tensor, *, output_datatype: int = 1
 ) -> Tensor:
     """Triangles that are evenly spaced on the mel scale: [length // 2 + 1][bins]."""
-    count, n, hertz = (int(g.known(t, "the size of the matrix").reshape(())) for t in (bins, length, rate))
+    count, n, hertz = (g.known_number(t, "the size of the matrix") for t in (bins, length, rate))
     g.expect_few(count, "bands", MOST_BANDS)
     g.expect_few((n // 2 + 1) * count, "numbers in the matrix")
-    edges = [Decimal(float(g.known(t, "the range of the matrix").reshape(()))) for t in (lower, upper)]
+    ends = [float(g.known(g.reshape(t, ()), "the range of the matrix")) for t in (lower, upper)]
+    if min(count, n, hertz) < 1 or not 0 <= ends[0] <= ends[1] < inf:
+        raise Refuse(f"{count} bands from {ends[0]:g} to {ends[1]:g} Hz of {n} numbers at {hertz} Hz")
+    edges = [Decimal(end) for end in ends]
     with localcontext(_CONTEXT):
         low, high = (2595 * (1 + edge / 700).log10() for edge in edges)
         mels = [low + i * (high - low) / (count + 2) for i in range(count + 2)]
         places = [int((n + 1) * 700 * (Decimal(10) ** (mel / 2595) - 1) // hertz) for mel in mels]
+    if places[-1] > n // 2:
+        raise Refuse(f"a band up to {ends[1]:g} Hz; expected at most half of {hertz} Hz")
     matrix = np.zeros((n // 2 + 1, count))
     for i, (left, middle, right) in enumerate(zip(places, places[1:], places[2:], strict=False)):
         if left == middle:

@@ -48,7 +48,8 @@ def tfidf_vectorizer(
     counts = []
     for length, gram in enumerate(grams, 1):
         wanted = min_gram_length <= length <= max_gram_length and gram.size > 0
-        skips = range(max_skip_count + 1 if length > 1 else 1) if wanted else ()
+        farthest = min(max_skip_count, tokens.shape[1]) if length > 1 else 0  # farther apart, there is no token
+        skips = range(farthest + 1) if wanted else ()
         counts.append(_counted(g, tokens, gram, skips))
     found = g.concat(counts, 1)
     if mode == "IDF":

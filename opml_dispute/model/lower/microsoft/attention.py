@@ -9,7 +9,7 @@ import numpy as np
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.attention import with_turned_pairs
-from opml_dispute.model.lower.index import tensor_scatter
+from opml_dispute.model.lower.index import written_along
 from opml_dispute.model.lower.microsoft.within import expect_vector, expect_within
 from opml_dispute.model.lower.registry import MICROSOFT, lowers
 from opml_dispute.model.opcodes import DType
@@ -48,7 +48,7 @@ def mask_bias(g: Builder, mask: Tensor | None, batch: int, keys: int, value: flo
     What a mask adds to scores[batch][heads][queries][keys]: 0 or `value`.
 
     A mask is bool or 0 and 1, [batch][keys] or [batch][queries][keys]; or how many keys each batch entry has [batch];
-    or [2 * batch], these and where the keys begin.
+    or [2 * batch], these and where the keys begin. Of more keys than there are, all count, as in ONNX Runtime.
     """
     if mask is None:
         return None
@@ -60,7 +60,7 @@ def mask_bias(g: Builder, mask: Tensor | None, batch: int, keys: int, value: flo
         seen = g.less(0, g.cast(mask, DType.I32)).with_axis(1).with_axis(1)
     elif mask.rank == 1 and mask.size in (batch, 2 * batch):
         places = g.arange(keys)
-        bounds = g.cast(mask, DType.I64)
+        bounds = g.bounded(mask, 0, None, "a number of keys in a mask")
         seen = g.less(places, g.reshape(bounds.sliced(0, 0, batch), (batch, 1, 1, 1)))
         if mask.size == 2 * batch and batch:
             first = g.reshape(bounds.sliced(0, batch, batch), (batch, 1, 1, 1))
@@ -177,6 +177,8 @@ def multi_head_attention(
     if past_length is not None or cache_indirection is not None:
         raise Refuse("a shared buffer of past and present, or beams; expected neither")
     q, k, v = _three(g, query, key, value, bias, num_heads)
+    if (past_key is None) != (past_value is None):
+        raise Refuse("keys of the past without values, or values without keys")
     before = 0
     if past_key is not None and past_value is not None:
         before = past_key.shape[2]
@@ -191,6 +193,12 @@ def _three(
     g: Builder, query: Tensor, key: Tensor | None, value: Tensor | None, bias: Tensor | None, heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values by heads, with their biases, from the ways in which they may be packed."""
+    packed = query.shape[2:4] if query.rank == 5 else () if key is None or key.rank != 5 else key.shape[2:4]
+    if packed not in ((), (heads, 3 if query.rank == 5 else 2)) or (
+        packed and (value is not None or (query.rank == 5 and key is not None))
+    ):
+        given = [list(t.shape) for t in (query, key, value) if t is not None]
+        raise Refuse(f"queries, keys and values {given} of {heads} heads, of which some are packed into one tensor")
     if query.rank == 5:  # [batch][time][heads][3][size]
         parts = [query.picked(3, i).transposed((0, 2, 1, 3)) for i in range(3)]
     elif key is None:
@@ -202,6 +210,7 @@ def _three(
     else:
         parts = [heads_of(g, query, heads), *(t if t.rank == 4 else heads_of(g, t, heads) for t in (key, value))]
     if bias is not None:
+        expect_vector(bias, heads * sum(part.shape[3] for part in parts), "a bias")
         start, biased = 0, []
         for part in parts:
             size = heads * part.shape[3]
@@ -229,10 +238,15 @@ def rotary(
     """Pairs of elements of each head, turned by the angle of their position: the first one's, or each one's."""
     if is_packed_batching or scale != 1:
         raise Refuse("is_packed_batching, or a scale other than 1; expected neither")
+    g.expect_rank(x, 3, 4, "the input")
+    g.expect_rank(cosines, 2, 2, "cos_cache")
     time = x.shape[2] if x.rank == 4 else x.shape[1]
+    if not cosines.size:
+        raise Refuse(f"cos_cache of shape {list(cosines.shape)}; expected elements")
     heads = num_heads or (0 if x.rank == 4 else x.shape[2] // (2 * cosines.shape[1]))
     if positions.size == 1 and positions.rank == 1:
-        positions = g.add(g.cast(positions, DType.I64), g.arange(time)).with_axis(0)
+        first = g.bounded(positions, 0, max(cosines.shape[0] - time, 0), "the first position")
+        positions = g.add(first, g.arange(time)).with_axis(0)
     return with_turned_pairs(
         g, x, cosines, sines, positions, interleaved=interleaved, num_heads=heads,
         rotary_embedding_dim=rotary_embedding_dim,
@@ -270,28 +284,32 @@ def group_query_attention(
     Batch entry b has last_keys[b] + 1 keys with the new ones, which go into the cache behind its earlier ones: at its
     beginning if the new ones are all there are (the prompt).
     """
-    if num_heads % kv_num_heads:
+    if min(num_heads, kv_num_heads) < 1 or num_heads % kv_num_heads:
         raise Refuse(f"{num_heads} query heads over {kv_num_heads} key heads")
+    if (key is None) != (value is None) or query.rank != 3:
+        raise Refuse(f"queries {list(query.shape)}, with keys or values alone; expected three dimensions, and both")
     if key is None or value is None:  # packed behind the queries
         size = query.shape[2] // (num_heads + 2 * kv_num_heads)
+        if query.shape[2] != size * (num_heads + 2 * kv_num_heads):
+            raise Refuse(f"queries {list(query.shape)} of {num_heads} heads with {kv_num_heads} for keys and values")
         split = (num_heads * size, kv_num_heads * size)
         key = query.sliced(2, split[0], split[1])
         value = query.sliced(2, split[0] + split[1], split[1])
         query = query.sliced(2, 0, split[0])
     q, k, v = heads_of(g, query, num_heads), heads_of(g, key, kv_num_heads), heads_of(g, value, kv_num_heads)
     batch, _, time, size = q.shape
-    pasts = [None if past is None else past.shape[:3] for past in (past_key, past_value)]
-    if pasts[0] != pasts[1] or last_keys.shape != (batch,):
-        raise Refuse(f"keys and values of the past {pasts}, lengths {list(last_keys.shape)} of {batch} sequences")
-    whole = int(g.known(total, "the total sequence length").reshape(-1)[0])
-    before = 0 if past_key is None else past_key.shape[2]
-    valid = g.add(g.cast(g.reshape(last_keys, (batch,)), DType.I64), 1)
-    start: Tensor = g.filled((batch,), 0, DType.I64) if time == whole else g.sub(valid, time)
+    whole = g.known_number(total, "the total sequence length")
+    before = _expect_grouped(q, k, v, past_key, past_value, last_keys, whole)
+    least = 0 if time == whole else time - 1
+    last = g.bounded(g.reshape(last_keys, (batch,)), least, max(whole, before) - 1, "seqlens_k")
+    start: Tensor = g.filled((batch,), 0, DType.I64) if time == whole else g.sub(last, time - 1)
     places = g.add(start.with_axis(1), g.arange(time).with_axis(0))  # [batch][time]
     if do_rotary:
         if cosines is None or sines is None:
             raise Refuse("do_rotary without cos_cache and sin_cache")
         angles = places if positions is None else positions
+        if positions is not None and positions.shape != (batch, time):
+            raise Refuse(f"position_ids {list(positions.shape)}; expected {[batch, time]}")
         turned = 2 * cosines.shape[1]
         q, k = (
             with_turned_pairs(g, t, cosines, sines, angles, interleaved=rotary_interleaved, rotary_embedding_dim=turned)
@@ -320,7 +338,34 @@ def group_query_attention(
     scores = g.choose(seen.with_axis(1), scores, MINUS_INFINITY)
     weights = _softmax(g, scores, sink, bool(smooth_softmax))
     y = g.contract(g.reshape(weights, (batch, kv_num_heads, group, time, keys)), v.with_axis(2))
-    return joined(g, g.reshape(y, (batch, num_heads, time, v.shape[3]))), k, v
+    y = joined(g, g.reshape(y, (batch, num_heads, time, v.shape[3])))
+    if time == whole and not last.is_constant:  # nothing depends on the lengths but whether they are possible
+        y = g.select(g.less_equal(0, last).with_axis(1).with_axis(2), y, y)
+    return y, k, v
+
+
+def _expect_grouped(
+    q: Tensor, k: Tensor, v: Tensor, past_key: Tensor | None, past_value: Tensor | None, lengths: Tensor, whole: int
+) -> int:
+    """
+    The keys of the past, by heads [batch][heads][time][size] as all others.
+
+    Raises `Refuse` for parts that do not fit together. Lengths may have more dimensions than one, of size 1: exporters
+    write them so.
+    """
+    batch, _, time, size = q.shape
+    if k.shape != (batch, k.shape[1], time, size) or v.shape != k.shape:
+        raise Refuse(f"queries {list(q.shape)}, keys {list(k.shape)} and values {list(v.shape)}, by heads")
+    pasts = [None if past is None else past.shape for past in (past_key, past_value)]
+    before = 0 if past_key is None or past_key.rank != 4 else past_key.shape[2]
+    fits = None if past_key is None else (batch, k.shape[1], before, size)
+    if pasts != [fits, fits]:
+        raise Refuse(f"keys and values of the past {pasts}; expected {fits}")
+    if not lengths.rank or lengths.size != batch or not set(lengths.shape) <= {1, batch}:
+        raise Refuse(f"lengths {list(lengths.shape)} of {batch} sequences")
+    if whole < max(time, 1):
+        raise Refuse(f"a total sequence length of {whole}; expected at least the {time} of the queries")
+    return before
 
 
 def _softmax(g: Builder, scores: Tensor, sink: Tensor | None, smooth: bool) -> Tensor:
@@ -342,4 +387,4 @@ def _cached(g: Builder, past: Tensor | None, new: Tensor, start: Tensor, length:
     if uniform and first is not None and first[0] + time == length and first[0] <= past.shape[2]:
         return g.concat([past.sliced(2, 0, int(first[0])), new], 2)
     padded = g.pad(past, (0,) * 4, (0, 0, length - past.shape[2], 0))
-    return tensor_scatter(g, padded, new, start, axis=2)
+    return written_along(g, padded, new, g.add(start.with_axis(1), g.arange(time).with_axis(0)), 2)

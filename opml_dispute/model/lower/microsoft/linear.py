@@ -51,22 +51,38 @@ def bias_softmax(g: Builder, x: Tensor, bias: Tensor, *, axis: int = 1, is_inner
     return g.softmax(g.add(x, bias), tuple(range(along, x.rank)))
 
 
-def activated(g: Builder, x: Tensor, name: str, parameters: Sequence[float]) -> Tensor:
-    """An activation by its operator's name; `parameters` are alpha, then beta."""
-    first = parameters[0] if parameters else None
+_PARAMETERS: dict[str, tuple[float | None, ...]] = {
+    "HardSigmoid": (0.2, 0.5), "Clip": (None, None), "LeakyRelu": (0.01,), "Elu": (1.0,),
+}  # fmt: skip
+"""Of activations that have any: the defaults of alpha and beta; None where there is none."""
+
+
+def activated(g: Builder, x: Tensor, name: str, parameters: Sequence[float | None]) -> Tensor:
+    """
+    An activation by its operator's name, "" for none; `parameters` are alpha, then beta, None where one is left out.
+
+    Raises `Refuse` for parameters that the activation does not have.
+    """
+    defaults = _PARAMETERS.get(name, ())
+    if any(parameter is not None for parameter in parameters[len(defaults) :]):
+        raise Refuse(f"more parameters than the {len(defaults)} that the activation {name!r} has")
+    given = (*parameters, *(None,) * len(defaults))
+    numbers = [default if own is None else own for own, default in zip(given, defaults, strict=False)]
+    values = [number for number in numbers if number is not None]
+    if len(values) < len(defaults):
+        raise Refuse(f"{len(values)} parameters of the activation {name!r}; expected {len(defaults)}")
     if name == "HardSigmoid":
-        alpha, beta = (*parameters, *(0.2, 0.5)[len(parameters) :])[:2]
-        return hard_sigmoid(g, x, alpha=alpha, beta=beta)
+        return hard_sigmoid(g, x, alpha=values[0], beta=values[1])
     if name == "Clip":
-        if len(parameters) != 2:
-            raise Refuse(f"{len(parameters)} parameters of Clip; expected 2")
-        return g.clipped(x, parameters[0], parameters[1])
+        return g.clipped(x, values[0], values[1])
     if name == "LeakyRelu":
-        return leaky_relu(g, x, alpha=0.01 if first is None else first)
+        return leaky_relu(g, x, alpha=values[0])
     if name == "Elu":
-        return elu(g, x, alpha=1.0 if first is None else first)
+        return elu(g, x, alpha=values[0])
     if name == "Softsign":
         return softsign(g, x)
+    if not name:
+        return x
     functions = {
         "Relu": Unary.RELU, "Tanh": Unary.TANH, "Sigmoid": Unary.SIGMOID, "Softplus": Unary.SOFTPLUS,
     }  # fmt: skip
@@ -93,8 +109,7 @@ def fused_gemm(
     transB: int = 0,
 ) -> Tensor:
     y = gemm(g, a, b, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
-    given = [p for p in (activation_alpha, activation_beta) if p is not None]
-    return activated(g, y, activation, given) if activation else y
+    return activated(g, y, activation, (activation_alpha, activation_beta, activation_gamma))
 
 
 @lowers("FusedMatMul", "TransposeMatMul", domain=MICROSOFT, in_f32=True, like=0)
@@ -147,7 +162,7 @@ def fused_conv(
     if z is not None and z.shape != y.shape:
         raise Refuse(f"a tensor {list(z.shape)} added to {list(y.shape)}")
     y = y if z is None else g.add(y, z)
-    return activated(g, y, activation, activation_params) if activation else y
+    return activated(g, y, activation, activation_params)
 
 
 @lowers("NhwcConv", domain=MICROSOFT, in_f32=True, like=0)

@@ -75,6 +75,10 @@ def skip_simplified_layer_normalization(
     return g.mul(y, gamma), None, spread, total
 
 
+def _embedded(g: Builder, table: Tensor, rows: Tensor, what: str) -> Tensor:
+    return g.take(table, g.bounded(rows, 0, table.shape[0] - 1, what), 0)
+
+
 @lowers("EmbedLayerNormalization", domain=MICROSOFT, in_f32=True, like=2)
 def embed_layer_normalization(
     g: Builder,
@@ -109,9 +113,9 @@ def embed_layer_normalization(
     if position_ids is not None and position_ids.shape not in (ids.shape, (1, time)):
         raise Refuse(f"positions {list(position_ids.shape)} of tokens {list(ids.shape)}")
     places = g.arange(time).with_axis(0) if position_ids is None else position_ids
-    total = g.add(g.take(words, ids, 0), g.take(positions, places, 0))
+    total = g.add(_embedded(g, words, ids, "a token"), _embedded(g, positions, places, "a position"))
     if segments is not None and segment_table is not None:
-        total = g.add(total, g.take(segment_table, segments, 0))
+        total = g.add(total, _embedded(g, segment_table, segments, "a segment"))
     y, _, _ = standardised(g, total, (2,), epsilon)
     counted: Tensor = g.filled((batch,), 0, DType.I32)
     if mask is not None:

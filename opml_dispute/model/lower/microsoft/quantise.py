@@ -13,6 +13,7 @@ import numpy as np
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.elementwise import leaky_relu
+from opml_dispute.model.lower.integers import of_matrix
 from opml_dispute.model.lower.microsoft.attention import MASKED, Scoring, self_attention
 from opml_dispute.model.lower.microsoft.linear import channels_first, channels_last
 from opml_dispute.model.lower.microsoft.within import expect_vector, expect_within
@@ -43,11 +44,6 @@ def _scalar(g: Builder, x: Tensor) -> Tensor:
     if x.size != 1:
         raise Refuse(f"a scale or zero point of shape {list(x.shape)}; expected one number")
     return g.reshape(x, ())
-
-
-def _of_columns(g: Builder, scale: Tensor) -> Tensor:
-    """One scale for all, or one for each column of a product."""
-    return g.reshape(scale, ()) if scale.size == 1 else scale
 
 
 def _integer(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType) -> Tensor:
@@ -211,13 +207,10 @@ def qlinear_conv_channels(
 def scaled_product(
     g: Builder, a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, a_zero: Tensor | None, b_zero: Tensor | None
 ) -> Tensor:
-    """The product of integers less their zero points, exact, times both scales."""
+    """The product of integers less their zero points, exact, times both scales, of which b's may always be a vector."""
     product = g.cast(matmul_integer(g, a, b, a_zero, b_zero), DType.F32)
-    if a_scale.size > 1 and a_scale.rank == 1:
-        a_scale = a_scale.with_axis(1)
-    scale = g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale))
-    expect_within(scale, product.shape, "scales")
-    return g.mul(product, scale)
+    columns = b_scale if b_scale.shape == b.shape[-1:] else of_matrix(g, b_scale, b, rows=False)
+    return g.mul(product, g.mul(of_matrix(g, a_scale, a, rows=True), columns))
 
 
 @lowers("MatMulIntegerToFloat", domain=MICROSOFT, in_f32=True, like=2)
@@ -269,10 +262,10 @@ def qgemm(
         raise Refuse(f"factors {list(a.shape)} and {list(b.shape)}; expected two matrices")
     a = a.transposed((1, 0)) if transA else a
     b = b.transposed((1, 0)) if transB else b
-    product = matmul_integer(g, a, b, a_zero, b_zero)
+    product = matmul_integer(g, a, b, _scalar(g, a_zero), b_zero)
     expect_within(c, product.shape, "a bias")
     product = product if c is None else g.add(product, c)
-    scale = g.mul(g.mul(_of_columns(g, a_scale), _of_columns(g, b_scale)), float(np.float32(alpha)))
+    scale = g.mul(g.mul(_scalar(g, a_scale), of_matrix(g, b_scale, b, rows=False)), float(np.float32(alpha)))
     y = g.mul(g.cast(product, DType.F32), scale)
     if y_scale is None:
         return y
