@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,15 @@ from opml_dispute.chain.contracts.governance import ALL_WEI, OperationState
 from opml_dispute.chain.games import BadAddress, parse_address
 from opml_dispute.chain.times import utc
 from opml_dispute.cli.command_line import Group
-from opml_dispute.cli.options import GAME, ChainOptions, SendingOptions, chain_options, json_option, sending_options
+from opml_dispute.cli.options import (
+    GAME,
+    ChainOptions,
+    FileName,
+    SendingOptions,
+    chain_options,
+    json_option,
+    sending_options,
+)
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
 from opml_dispute.operator import governance
@@ -36,9 +45,16 @@ def admin() -> None:
 
 
 @admin.command()
+@click.option(
+    "--write",
+    "file",
+    type=FileName(),
+    metavar="FILE",
+    help="Write the deployment's file as it is now, with the guardian and the root bond of the chain.",
+)
 @chain_options
 @json_option
-def status(chain: ChainOptions, output: Output) -> None:
+def status(file: Path | None, chain: ChainOptions, output: Output) -> None:
     """
     Show the guardian, the owner, and what is paused or retired.
 
@@ -46,6 +62,7 @@ def status(chain: ChainOptions, output: Output) -> None:
     """
     system = open_system(chain)
     standing = governance.read_governance(system)
+    now = standing.named_in(system.deployment)
     pause = "nothing is paused"
     if standing.is_paused:
         pause = f"paused until {utc(standing.paused_until_s)}"
@@ -74,6 +91,15 @@ def status(chain: ChainOptions, output: Output) -> None:
         respected_type=standing.respected_type,
         root_bond_wei=standing.root_bond_wei,
     )
+    if file is not None:
+        now.save(file)
+        output.say(f"Wrote {file}, the deployment as it is now.", style="green")
+        output.fact(deployment=str(file))
+    elif now != system.deployment:
+        output.say(f"The deployment's file says otherwise. {_NEW_FILE}", style="yellow")
+
+
+_NEW_FILE = "Write a file of now, for all who use it, with: opml-dispute admin status --write FILE"
 
 
 # ---------------------------------------------------------------- guardian
@@ -349,6 +375,9 @@ def _through_timelock(
     intent = governance.next_intent(session.system, found, account)
     if intent is not None:
         session.send_all([intent])
+        deployment = session.system.deployment
+        if intent.kind == "execute" and governance.read_governance(session.system).named_in(deployment) != deployment:
+            output.say(_NEW_FILE)
         return
     output.say(
         f"Scheduled as 0x{found.operation_id.hex()}, to {found.wish.what}; it can be executed in "

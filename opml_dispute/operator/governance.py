@@ -10,7 +10,7 @@ waits, and executes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from opml_dispute.chain.amounts import duration, ether
@@ -25,6 +25,7 @@ from opml_dispute.chain.contracts.governance import (
     Timelock,
     TimelockCall,
 )
+from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
@@ -76,6 +77,11 @@ class Governance:
     retired_until_s: int
     respected_type: int
     root_bond_wei: int
+
+    def named_in(self, deployment: Deployment) -> Deployment:
+        """The deployment with what guardian and owner have changed since its file was written."""
+        bonds = replace(deployment.bonds, root_bond_wei=self.root_bond_wei)
+        return replace(deployment, guardian=self.guardian, bonds=bonds)
 
     @property
     def is_paused(self) -> bool:

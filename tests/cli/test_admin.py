@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opml_dispute.chain.contracts.governance import GuardedOracle, OwnedVault, Timelock
+from opml_dispute.chain.deploy import deploy
+from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.rpc import Call
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address
@@ -136,6 +140,37 @@ def test_the_owner_names_a_guardian_after_the_delay(
     assert cli("admin", "status", "--json").object_with("guardian")["guardian"] == new
     assert did(cli("admin", "pause", "--key-file", key("challenger"), "--json")) == ["pause"]
     assert "The chain has this value already" in cli("admin", "set-guardian", new, *owner).err
+
+
+def test_what_the_owner_changed_is_written_into_a_new_file_of_the_deployment(
+    cli: Cli, on_chain: Chain, key: Key, owner: tuple[str, str], tmp_path: Path
+) -> None:
+    """With the file of before, a monitor tells of another guardian; and `deploy` finishes nothing anew."""
+    new, file = devnet.account("challenger").address, tmp_path / "now.json"
+    assert "says otherwise" not in cli("admin", "status").err
+    through_the_timelock(cli, on_chain, "admin", "set-bond", "0.2eth", *owner)
+    again = deploy(on_chain.sender("deployer"), on_chain.deployment_file, **_made_with(on_chain.deployment))
+    assert again == Deployment.load(on_chain.deployment_file)
+    through_the_timelock(cli, on_chain, "admin", "set-guardian", new, *owner)
+    assert "opml-dispute admin status --write FILE" in cli("admin", "status").err
+    assert cli("monitor", "--once").code == 3
+    assert cli("admin", "status", "--write", file).code == 0
+    assert Deployment.load(file) == replace(
+        on_chain.deployment, guardian=Address(new), bonds=replace(on_chain.deployment.bonds, root_bond_wei=2 * 10**17)
+    )
+    assert "says otherwise" not in cli("admin", "status", "--deployment", file).err
+    assert cli("monitor", "--once", "--deployment", file).code == 0
+    assert "cannot write" in cli("admin", "status", "--write", "/dev/null/x").err
+
+
+def _made_with(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "absolute_prestate": deployment.absolute_prestate,
+        "times": deployment.times,
+        "bonds": deployment.bonds,
+        "owner": deployment.owner,
+        "guardian": deployment.guardian,
+    }
 
 
 def test_the_same_setting_can_be_made_again_later(cli: Cli, on_chain: Chain, owner: tuple[str, str]) -> None:
