@@ -248,3 +248,28 @@ def test_division_by_one_number(bench: Bench) -> None:
             body=strides,
         )
         agree(bench, make.case(record, count))
+
+
+DIVIDED = (DType.I8, DType.U8, DType.I16, DType.U16, DType.I32, DType.U32)
+
+
+@pytest.mark.parametrize("function", [Binary.DIV, Binary.MOD, Binary.FMOD])
+@pytest.mark.parametrize("dtype", DIVIDED)
+def test_integers_divided_by_integers(bench: Bench, dtype: DType, function: Binary) -> None:
+    """Both ends of the range, what lies beside them and beside multiples: each by each, all by one, one by all."""
+    limits = np.iinfo(dtype.numpy)
+    rng = np.random.default_rng([function, dtype])
+    near = [limits.min, limits.min + 1, limits.max, limits.max - 1, limits.max // 2, limits.max // 3, 0, 1, 2, 3, 7, 10]
+    near += [(1 << 16) - 1, 1 << 15] if dtype.width == 4 else []
+    some = rng.integers(limits.min, limits.max, 60, endpoint=True).tolist()
+    multiples = [a * (limits.max // a) + off for a in (3, 7, 11, 100) for off in (-1, 0)]
+    edges = np.array([*near, *([-1, -2, -7] if limits.min else []), *some, *multiples], dtype.numpy)
+    dims = [edges.size, edges.size]
+    for strides in ([[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, 1], [0, 1]]):
+        make = Maker(rng, awkward=False)
+        record = Record(
+            *(Opcode.BINARY, dtype, ARENA.offset, (make.put(edges), make.put(np.flip(edges))), (dtype, dtype), 2),
+            imm=words(function),
+            body=strided_body(dims, [[edges.size, 1], *strides]),
+        )
+        agree(bench, make.case(record, edges.size**2))

@@ -44,6 +44,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
                fast_conv_depthwise_integers(segment, r, lo, hi) || fast_conv_integers(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s) || fast_halves(segment, r, lo, hi, s);
+    case OP_POOL_INDEX: return fast_pool_index(segment, r, lo, hi);
     case OP_COPY: return fast_copy(segment, r, lo, hi);
     case OP_SELECT: return fast_select(segment, r, lo, hi);
     case OP_GATHER: return fast_gather(segment, r, lo, hi);
@@ -55,7 +56,9 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     case OP_BLOCK_CONTRACT: return fast_block_contract(segment, r, lo, hi, s);
     case OP_CAST: return fast_cast(segment, r, lo, hi);
     case OP_UNARY: return fast_unary(segment, r, lo, hi) || fast_half_elements(segment, r, lo, hi, s, fast_run);
-    case OP_BINARY: return fast_binary(segment, r, lo, hi) || fast_half_elements(segment, r, lo, hi, s, fast_run);
+    case OP_BINARY:
+        return fast_binary(segment, r, lo, hi) || fast_divide_integers(segment, r, lo, hi) ||
+               fast_half_elements(segment, r, lo, hi, s, fast_run);
     default: return 0;
     }
 }

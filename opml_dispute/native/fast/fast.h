@@ -71,6 +71,7 @@ int fast_conv_depthwise(u8 *segment, const struct record *r, u64 lo, u64 hi, con
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_conv_depthwise_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_pool_index(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_halves(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 /* `run`: fast_run. */
@@ -91,6 +92,7 @@ int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, str
 int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_divide_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
 /* As kernel_check_data. */
 enum inference_status fast_check_data(const u8 *segment, const struct record *r);

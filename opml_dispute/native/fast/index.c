@@ -1,6 +1,8 @@
 /* GATHER and SCATTER of single elements, and SCATTER that adds rows: tight loops for what is common.
  *
  * ASSUMES: indices_check passed. */
+#include <string.h>
+
 #include "fast.h"
 #include "kernels/float32.h"
 #include "kernels/walk.h"
@@ -229,6 +231,60 @@ static void gather_alike(struct walk *w, const struct places *p, i64 width)
     }
 }
 
+/* Rows of at most so many bytes, each wherever its index says: a call for each would take longer than to copy it. */
+#define SHORT_ROW 32u
+
+/* n bytes, SHORT_ROW at most, by two words that may overlap, or four. */
+INLINE void copy_short(u8 *o, const u8 *a, u64 n)
+{
+#define TWO(T)                                                                                                         \
+    do {                                                                                                               \
+        T low, high;                                                                                                   \
+        memcpy(&low, a, sizeof low);                                                                                   \
+        memcpy(&high, a + n - sizeof high, sizeof high);                                                               \
+        memcpy(o, &low, sizeof low);                                                                                   \
+        memcpy(o + n - sizeof high, &high, sizeof high);                                                               \
+    } while (0)
+    if (n > 16) {
+        memcpy(o, a, 16);
+        memcpy(o + n - 16, a + n - 16, 16);
+    } else if (n >= 8)
+        TWO(u64);
+    else if (n >= 4)
+        TWO(u32);
+    else if (n >= 2)
+        TWO(u16);
+    else
+        *o = *a;
+#undef TWO
+}
+
+INLINE void gather_some(const struct walk *w, const struct places *p, u64 components, u64 bytes, u64 rows)
+{
+    const struct places here = *p;
+    u8 *o = w->at[0];
+    const u8 *a = w->at[1], *index = w->at[2];
+    for (u64 i = 0; i < rows; i++, o += w->stride[0][0], a += w->stride[0][1], index += w->stride[0][2])
+        copy_short(o, a + place_of(&here, index, components), bytes);
+}
+
+/* Rows that have one index each; 0 if they are no such rows, or not whole. */
+static int gather_short_rows(const struct walk *w, const struct places *p, i64 width)
+{
+    u64 bytes = w->row * (u64)width;
+    if (w->outer != 1 || bytes > SHORT_ROW || w->step[0] != width || w->step[1] != width || w->column != 0 ||
+        w->left % w->row)
+        return 0;
+    u64 rows = w->left / w->row;
+    if (p->components == 1 && bytes == 12) /* points */
+        gather_some(w, p, 1, 12, rows);
+    else if (p->components == 1)
+        gather_some(w, p, 1, bytes, rows);
+    else
+        gather_some(w, p, p->components, bytes, rows);
+    return 1;
+}
+
 int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     struct walk w;
@@ -236,8 +292,10 @@ int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
     i64 width = (i64)operand[0].width;
     struct places p = places_of(r, width);
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
-    if (w.step[2] == 0 || p.components > 4)
-        return 0; /* whole rows: the plain kernel is as fast */
+    if (p.components > 4)
+        return 0;
+    if (w.step[2] == 0) /* whole rows: if they are long, the plain kernel is as fast */
+        return gather_short_rows(&w, &p, width);
     if (w.outer && w.stride[0][2] == 0 && w.row <= KEPT && places_are_near(&p, w.step[1], w.row)) {
         gather_alike(&w, &p, width);
         return 1;
