@@ -17,6 +17,7 @@ from typing import ClassVar, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.doubles import Pattern
 from opml_dispute.engine.freed_memory import give_back_freed
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.mapped_files import expect_unchanged, give_back, mappings_of
@@ -58,6 +59,9 @@ class ProgramLike(Protocol):
 
     @property
     def model_root(self) -> Hash32: ...
+    @staticmethod
+    def double_patterns() -> Sequence[Pattern]:
+        """The steps that operations of binary64 are in it (`doubles`)."""
 
 
 class ProgramAnalysis:
@@ -67,6 +71,7 @@ class ProgramAnalysis:
 
     def __init__(self, program: ProgramLike) -> None:
         self._records, self._blocks = program.records, program.model_blocks
+        self._double_patterns = program.double_patterns
         self._judged: Validation | None = None
         self.typing = Typing(program, self.judged)
 
@@ -139,7 +144,8 @@ class ProgramAnalysis:
         if not self.typing.is_typed or self.judged.status.any():
             return None
         # Tiles of a GATHER are joined here: if one fails, all of the run is thrown away.
-        schedule = make_schedule(self._records, self.judged.extents, self._ends(apart=(SCATTER,)), self._blocks)
+        ends = self._ends(apart=(SCATTER,))
+        schedule = make_schedule(self._records, self.judged.extents, ends, self._blocks, self._double_patterns)
         nodes = len(self._records) // RECORD_BYTES
         if schedule is not None and nodes >= _LONG_NODES:
             self._judged = None  # a third of the records' size, and who has a schedule seldom looks at a node

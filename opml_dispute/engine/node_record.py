@@ -29,7 +29,9 @@ COPY, FILL, UNARY, BINARY, SELECT, CAST, CONTRACT, CONV, POOL = 1, 2, 3, 4, 5, 6
 REDUCE, ARGREDUCE, GATHER, SCATTER, TOPK, SCAN, TREE, POOL_INDEX = 10, 11, 12, 13, 14, 15, 16, 17
 BLOCK_QUANTISE, BLOCK_CONTRACT, BLOCK_GATHER = 18, 19, 20
 """Opcodes (native/program/opcodes.h)."""
-ELEMENTWISE: Final = frozenset({COPY, FILL, UNARY, BINARY, SELECT, CAST})
+DOUBLES, DOUBLE_SUMS, RANKS = 0x100, 0x101, 0x102
+"""Opcodes of the host's own steps, which no program has (native/fast/doubles.h)."""
+ELEMENTWISE: Final = frozenset({COPY, FILL, UNARY, BINARY, SELECT, CAST, DOUBLES})
 WINDOWS: Final = frozenset({CONV, POOL, POOL_INDEX})
 
 _PROGRAM_START: Final = np.dtype([("magic", "S8"), ("version", ">u8"), ("node_count", ">u8"), ("log2_steps", ">u8")])

@@ -4,7 +4,7 @@ The schedule: how an inference runs from its first state to its last when no sta
 S_t ties every node to blocks of its own, which are fresh when it begins and zero again when they are freed. A run that
 needs only S_n can do without them: only INPUT, OUTPUT, the header and blocks that are never freed are part of it. So
 
-1. tiles of one operation are one step (`steps`);
+1. tiles of one operation are one step (`steps`), and so are the nodes of one of binary64 (`doubles`);
 2. a chain of steps that each make element i from elements i runs stretch by stretch (`steps.chains_of`); what lives
    within a chain only never leaves a worker's buffer; a small step that only interrupts a chain comes before it
    (`steps.without_interruptions`);
@@ -24,7 +24,7 @@ native/inference/schedule.c runs the schedule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
@@ -33,8 +33,11 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.addresses import IN_BUFFER, IN_WORKSPACE, addresses_of
+from opml_dispute.engine.double_sums import with_double_sums
+from opml_dispute.engine.doubles import Pattern, with_doubles
 from opml_dispute.engine.large_pages import Copy
 from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, starts_well
+from opml_dispute.engine.ranks import with_ranks
 from opml_dispute.engine.segment import ARENA, OUTPUT, WEIGHTS
 from opml_dispute.engine.steps import Step, chains_of, steps_of, without_interruptions
 from opml_dispute.engine.values import Block
@@ -85,21 +88,23 @@ def make_schedule(
     extents: npt.NDArray[np.uint64],
     tiles_end: npt.NDArray[np.int64],
     blocks: Sequence[Block],
+    double_patterns: Callable[[], Sequence[Pattern]],
 ) -> Schedule | None:
     """
     A schedule for records that are all good (`inference.judge`); None where none can be shown to be right.
 
     `extents` are the judge's; `tiles_end[i]` the first node after i that does not go on with its range; `blocks` the
-    program and its weights.
+    program and its weights; `double_patterns` are asked for where there are numbers of binary64.
     """
     count = len(records) // RECORD_BYTES
     if not 0 < np.unique(tiles_end).size <= MOST_STEPS or not starts_well(blocks[0], count):
         return None
-    steps = without_interruptions(list(steps_of(records, extents, tiles_end)))
+    nodes = Records(records, extents)
+    in_order = with_doubles(nodes, list(steps_of(records, extents, tiles_end)), blocks, double_patterns)
+    steps = without_interruptions(with_ranks(nodes, with_double_sums(nodes, in_order)))
     places = places_of(steps)
     if places is None:
         return None
-    nodes = Records(records, extents)
     with_copies = with_views_copied(nodes, steps)
     if len(with_copies) > len(steps):
         steps, places = with_copies, places_of(with_copies)

@@ -133,7 +133,7 @@ def _note(
     row = records.one(step.first)
     rank = int(row["rank"])
     dims, strides = row["body"][:rank].tolist(), row["body"][8 * (1 + j) : 8 * (1 + j) + rank].tolist()
-    lies = _merged(dims, strides)
+    lies = walk_over(dims, strides)
     if prod(dims) < LEAST or any(stride == 0 for _, stride in lies) or (len(lies) == 1 and lies[0][1] == 1):
         return
     operand = step.operands[j]
@@ -151,7 +151,7 @@ def _note(
         view.pays = True
 
 
-def _merged(dims: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+def walk_over(dims: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
     """(size, stride) of the dimensions that a walk over an operand has."""
     found: list[tuple[int, int]] = []
     for size, stride in zip(dims, strides, strict=True):

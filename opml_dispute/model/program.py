@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from opml_dispute.engine.analysis import with_roots
+from opml_dispute.engine.doubles import Pattern
 from opml_dispute.engine.hashing import keccak256, zero_root
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2, MODEL_LOG2
 from opml_dispute.engine.segment_memory import validate_records
@@ -24,6 +25,7 @@ from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.block_table import BlockTable, planned_blocks
 from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, record_of
+from opml_dispute.model.double_patterns import double_patterns
 from opml_dispute.model.record import SEC_HEADER, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
 from opml_dispute.model.tensor import Array
 from opml_dispute.primitives import RECORD_BYTES, Hash32
@@ -106,6 +108,11 @@ class Program:
     def output_bytes(self) -> int:
         """Length of the output image: the OUTPUT section up to the end of the last tensor."""
         return _image_bytes(self.outputs)
+
+    @staticmethod
+    def double_patterns() -> Sequence[Pattern]:
+        """The steps that operations of binary64 are."""
+        return double_patterns()
 
     @property
     def header_bytes(self) -> bytes:

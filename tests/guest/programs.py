@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.analysis import with_roots
+from opml_dispute.engine.doubles import Pattern
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.overrides import Override
 from opml_dispute.engine.segment import INPUT, MODEL_LOG2, SEGMENT_LOG2, WEIGHTS, big_endian
 from opml_dispute.engine.vm import Block, Machine, StopKind
+from opml_dispute.model.double_patterns import double_patterns
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.model.record import program_header
@@ -55,6 +57,10 @@ class BareProgram:
     def model_blocks(self) -> Sequence[Block]:
         image = (self.header or program_header(self.node_count, self.log2_steps, 0, 0)) + self.records
         return (Block(0, max(6, (len(image) - 1).bit_length()), image), *self.weights)
+
+    @staticmethod
+    def double_patterns() -> Sequence[Pattern]:
+        return double_patterns()
 
     @cached_property
     def rooted_blocks(self) -> Sequence[Block]:

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "export.h"
+#include "fast/doubles.h"
 #include "fast/fast.h"
 #include "fast/integers.h"
 #include "float_mode.h"
@@ -62,6 +63,8 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
     case OP_ARGREDUCE:
     case OP_TOPK:
     case OP_SCAN:
+    case OP_DOUBLE_SUMS:
+    case OP_RANKS:
         for (unsigned d = r->rank - (unsigned)r->imm[1]; d < r->rank; d++)
             steps *= r->dim[d];
         *grain = 1;

@@ -1,6 +1,7 @@
 /* A schedule: the steps of a whole inference in one run, and those of a chain that are made in one pass. */
 #ifndef OPML_SCHEDULE_H
 #define OPML_SCHEDULE_H
+#include "fast/doubles.h"
 #include "fast/fast.h"
 #include "program/opcodes.h"
 #include "program/record.h"
@@ -75,7 +76,7 @@ static inline void schedule_place(struct record *r, const struct step *step, uin
 static inline int schedule_is_elementwise(const struct record *r)
 {
     return r->opcode == OP_UNARY || r->opcode == OP_BINARY || r->opcode == OP_SELECT || r->opcode == OP_CAST ||
-           r->opcode == OP_COPY || r->opcode == OP_FILL;
+           r->opcode == OP_COPY || r->opcode == OP_FILL || r->opcode == OP_DOUBLES;
 }
 
 /* Whether element i of operand j is at i elements from its place, in the order of the range. */
