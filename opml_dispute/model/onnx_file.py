@@ -114,7 +114,26 @@ def _expect_texts(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return model
 
 
+def _in_other_files(message: Message) -> Iterator[str]:
+    """Names of the tensors below `message` whose elements are said to lie in other files."""
+    for field, value in message.ListFields():
+        if field.type != FieldDescriptor.TYPE_MESSAGE or field.name in _UNREAD:
+            continue
+        for below in (value,) if isinstance(value, Message) else value:
+            if isinstance(below, TensorProto):
+                if below.data_location == TensorProto.EXTERNAL:
+                    yield below.name
+            else:
+                yield from _in_other_files(below)
+
+
 def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    for tensor in _in_other_files(model):  # ONNX's library would look for the file where this process stands
+        raise InvalidModel(
+            f"{name} has the elements of the tensor {tensor!r} in another file, where only a model in a file of its own"
+            " may have them, of tensors that are not sparse",
+            hint="give the model's path, or load it with onnx.load",
+        )
     try:
         # The checker takes no more than 2 GiB. Whatever the importer relies on, it finds out for itself as well.
         if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < CHECKER_LIMIT_BYTES:

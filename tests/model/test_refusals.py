@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute.errors import OpmlError
-from opml_dispute.model import onnx_file
+from opml_dispute.model import importer, onnx_file
+from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.lower import registry
 from opml_dispute.model.refusals import (
+    CompilerFault,
     InputNotFixed,
     InvalidModel,
     ModelError,
@@ -25,8 +30,9 @@ from opml_dispute.model.refusals import (
     UnsupportedOpset,
     UnsupportedType,
 )
+from opml_dispute.model.tensor import Tensor
 from opml_dispute.models import DIGITS
-from tests.model.graphs import Graph, single
+from tests.model.graphs import Graph, parsed, single
 
 X = np.zeros((2, 3), np.float32)
 
@@ -123,6 +129,77 @@ def test_weights_in_a_place_that_is_no_file_beside_are_refused(tmp_path: Path, p
         with pytest.raises(ModelFileError, match="the weights beside") as refused:
             load(path)
         assert len(str(refused.value)) < 600
+
+
+def test_weights_are_looked_for_beside_the_model_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes lie in no folder: ONNX's library would read a file of that name where the process stands."""
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.load(DIGITS), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    monkeypatch.chdir(tmp_path)
+    assert compile_model(path).model_root == compile_model(DIGITS).model_root
+    for source in (path.read_bytes(), onnx.load(path, load_external_data=False)):
+        with pytest.raises(InvalidModel, match="in another file"):
+            compile_model(source)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"offset": 4}, {"offset": 36}, {"offset": -4}, {"length": 28}, {"length": 36}, {"length": -1}, {"offset": "x"},
+     {"offset": 10**30}, {"length": 10**30}],
+)  # fmt: skip
+def test_weights_that_are_not_where_the_model_says_are_refused(tmp_path: Path, place: dict[str, object]) -> None:
+    path = tmp_path / "model.onnx"
+    graph = Graph()
+    y = graph.node("Add", graph.input("x", [8]), graph.constant(np.ones(8, np.float32), "w"))
+    model = graph.model([y])
+    (tmp_path / "w.bin").write_bytes(model.graph.initializer[0].raw_data)
+    model.graph.initializer[0].ClearField("raw_data")
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    for key, value in ({"location": "w.bin"} | place).items():
+        model.graph.initializer[0].external_data.add(key=key, value=str(value))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises((ModelFileError, InvalidModel)):
+        compile_model(path)
+
+
+def test_a_lowering_that_fails_is_told_as_the_compilers_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = registry.find("", "Relu", 17)
+    assert entry is not None
+
+    def fails(g: Builder, x: Tensor) -> Tensor:
+        raise AttributeError("no such thing")
+
+    broken = dataclasses.replace(entry, function=fails)
+    monkeypatch.setattr(importer, "find", lambda *_: broken)
+    with pytest.raises(CompilerFault, match=r"Relu .*\[2\]: AttributeError: no such thing") as fault:
+        compile_model(single("Relu", np.ones(2, np.float32)))
+    assert isinstance(fault.value.__cause__, AttributeError)
+    assert fault.value.exit_code == 70
+
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "'alpha' is 'x'; expected a number": ("QuickGelu", {"alpha": "x"}),
+    "'alpha' is a list; expected a number": ("QuickGelu", {"alpha": [1.0]}),
+    "'is_inner_broadcast' is 1.5; expected an integer": ("BiasSoftmax", {"is_inner_broadcast": 1.5}),
+    "'qkv_hidden_sizes' is a list; expected integers": ("Attention", {"num_heads": 1, "qkv_hidden_sizes": [4.0] * 3}),
+}
+"""What is told of an attribute; ONNX's checker knows no operator of this set."""
+
+
+@pytest.mark.parametrize("told", KINDS)
+def test_an_attribute_of_another_kind_is_refused_by_its_name(told: str) -> None:
+    op_type, attributes = KINDS[told]
+    inputs = [np.ones((1, 2, 4), np.float32), np.ones((4, 12), np.float32), np.ones(12, np.float32)]
+    count = {"QuickGelu": 1, "BiasSoftmax": 2}.get(op_type, 3)
+    model = single(op_type, *inputs[:count], domain="com.microsoft", **attributes)
+    with pytest.raises(UnsupportedOp, match=re.escape(told)):
+        compile_model(model)
+
+
+def test_a_sequence_in_the_place_of_a_tensor_is_refused() -> None:
+    text = "main (float[2] x) => (y) { s = SequenceConstruct (x, x)  y = Relu (s) }"
+    with pytest.raises(UnsupportedOp, match="input 1 is a sequence; expected a tensor"):
+        compile_model(parsed(text))
 
 
 def test_a_graph_that_breaks_onnxs_rules() -> None:

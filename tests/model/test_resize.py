@@ -67,3 +67,16 @@ def test_scales_that_give_no_whole_length_choose_the_documented_elements(
     graph = helper.make_graph([node], "nearest", [info], [ValueInfoProto(name="y")], [scales])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
     assert Inference(compile_model(model), {"x": x}).outputs()["y"].tolist() == places
+
+
+@pytest.mark.parametrize(("op_type", "opset"), [("Resize", 19), ("Resize", 10), ("Upsample", 9)])
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_nothing_resized_is_nothing(op_type: str, opset: int, shape: tuple[int, int]) -> None:
+    names = ["x", "", "s"] if opset == 19 else ["x", "s"]
+    scales = numpy_helper.from_array(np.array([2, 2], np.float32), "s")
+    info = helper.make_tensor_value_info("x", 1, shape)
+    node = helper.make_node(op_type, names, ["y"])
+    graph = helper.make_graph([node], "nothing", [info], [ValueInfoProto(name="y")], [scales])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    (y,) = Inference(compile_model(model), {"x": np.zeros(shape, np.float32)}).outputs().values()
+    assert y.shape == (2 * shape[0], 2 * shape[1])

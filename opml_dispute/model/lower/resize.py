@@ -159,7 +159,10 @@ def _resize(
         size = x.shape[axis]
         if isclose(scale, 1) and out == size and roi == (0.0, 1.0):
             continue
-        if not size or not out:
+        if not out:
+            x = x.sliced(axis, 0, 0)
+            continue
+        if not size:
             raise Refuse(f"a size of {size} resized to {out}")
         neighbours = 2 - 2 * _first(mode, scale, antialias) if interpolates else 1
         g.expect_few(out * neighbours, f"neighbours of the {out:,} places along an axis")
@@ -219,9 +222,9 @@ def resize(
             out[axis] = _scaled(x.shape[axis], scale)
     elif sizes is not None:
         wanted = g.known_numbers(sizes, "the sizes")
-        if len(wanted) != len(along) or min(wanted, default=0) < 0 or not all(x.shape[axis] for axis in along):
+        if len(wanted) != len(along) or min(wanted, default=0) < 0:
             raise Refuse(f"sizes {wanted} for axes {along} of {list(x.shape)}")
-        factors = [n / x.shape[axis] for axis, n in zip(along, wanted, strict=True)]
+        factors = [n / max(x.shape[axis], 1) for axis, n in zip(along, wanted, strict=True)]
         if keep_aspect_ratio_policy in ("not_larger", "not_smaller"):
             one = min(factors) if keep_aspect_ratio_policy == "not_larger" else max(factors)
             factors = [one] * len(along)

@@ -171,6 +171,8 @@ def grid_sample(
             coordinates.append(g.mul(g.add(at, 1), (size - 1) / 2))
         else:
             coordinates.append(g.div(g.sub(g.mul(g.add(at, 1), size), 1), 2))
+    if not prod(x.shape[2:]) and padding_mode == "zeros":  # all is outside
+        return g.filled((n, x.shape[1], *grid.shape[1:-1]), 0, x.dtype)
     y = sample(g, x, coordinates, mode=_MODES[mode], padding=padding_mode, align_corners=bool(align_corners))
     return g.reshape(y, (n, x.shape[1], *grid.shape[1:-1]))
 

@@ -57,6 +57,8 @@ def _scores(g: Builder, x: Tensor, nodes: TreeNodes, roots: Array, targets: int,
 
     The arrays of `nodes` may be gone afterwards. Raises `Refuse` for a weight of a target that there is not.
     """
+    if not roots.size:
+        raise Refuse("no trees; expected at least one root")
     if targets < 1 or (nodes.targets.size and not (nodes.targets.min() >= 0 and nodes.targets.max() < targets)):
         raise Refuse(f"weights of targets {nodes.targets.min()} to {nodes.targets.max()}; expected 0 to {targets - 1}")
     if x.dtype is not DType.F64:
