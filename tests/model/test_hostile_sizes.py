@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import ModelError
@@ -54,6 +55,7 @@ WILD: dict[str, Wild] = {
     "depth of an index": ("OneHot", [sizes(1), one(1 << 28), numbers(0, 1)], {}),
     "edges repeated": ("Pad", [X, sizes(0, HUGE, 0, 0)], {"mode": "edge"}),
     "a tensor going round": ("Pad", [X, sizes(0, 0, 0, HUGE)], {"mode": "wrap"}),
+    "places of no element": ("Reshape", [np.zeros((3, 4, 0), np.float32), sizes(3, 1 << 62, 0)], {"allowzero": 1}),
     "parts of nothing": ("Split", [X], {"num_outputs": HUGE, "axis": 1}),
 }
 
@@ -141,3 +143,15 @@ def test_an_input_of_more_dimensions_than_a_layer_has_is_refused() -> None:
     out = graph.node("Transpose", graph.input("x", [1] * 100_000))
     with pytest.raises(ModelError, match="100,000 dimensions; expected 256 at most"):
         compile_model(graph.model([out]))
+
+
+def test_tokens_to_skip_beyond_the_last_are_not_looked_for() -> None:
+    """A pair 2^40 tokens apart is in no row: only what can be there is compared."""
+    graph = Graph()
+    y = graph.node(
+        "TfIdfVectorizer", graph.input("x", (1, 4), TensorProto.INT64), max_gram_length=2, min_gram_length=2,
+        max_skip_count=HUGE, mode="TF", ngram_counts=[0, 0], ngram_indexes=[0], pool_int64s=[1, 2],
+    )  # fmt: skip
+    program = compile_model(graph.model([y], opset=9))
+    for tokens, count in (([1, 0, 0, 2], 1), ([1, 2, 0, 2], 2), ([2, 1, 1, 1], 0)):
+        assert Inference(program, {"x": np.array([tokens])}).outputs()[y].tolist() == [[count]]

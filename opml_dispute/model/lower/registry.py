@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -59,6 +60,9 @@ _UPDATE_PARAMETERS = frozenset({"Adagrad", "Adam", "Momentum"})
 
 _WALK_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
+
+_MOST_PLACES: Final = 1 << 59
+"""As many elements as arrays may have, were it not for their dimensions of 0."""
 
 _FLAGS: Final = frozenset({
     "allowzero", "antialias", "broadcast", "ceil_mode", "center_point_box", "count_include_pad",
@@ -149,6 +153,9 @@ class LoweringEntry:
         if self.in_f32:
             given = [g.cast(v, DType.F32) if isinstance(v, Tensor) and v.dtype in NARROW else v for v in given]
         results = self._lowered(g, given, attributes)
+        for result in results:
+            if isinstance(result, Tensor) and prod(size for size in result.shape if size) > _MOST_PLACES:
+                raise Refuse(f"a result of shape {list(result.shape)}")
         return results if self.like is None else _with_type_of(g, inputs[self.like], results)
 
     def _lowered(self, g: Builder, given: Sequence[Value], attributes: dict[str, Any]) -> tuple[Value, ...]:
