@@ -70,7 +70,13 @@ static int begin(struct work *k, u8 *segment, const struct record *r, const stru
     k->out = (float *)(segment + r->out);
     k->add = finish->add;
     k->s = s;
-    k->product = (struct channels){.K = k->K, .terms = terms, .o_m = (i64)g->out_size, .relu = finish->relu};
+    k->product = (struct channels){
+        .K = k->K,
+        .terms = terms,
+        .one_tap = k->K == g->C / g->groups,
+        .o_m = (i64)g->out_size,
+        .relu = finish->relu,
+    };
     return 1;
 }
 

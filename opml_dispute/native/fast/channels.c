@@ -4,9 +4,10 @@
 
 #if LANES
 
-/* Sums are put down and taken up again every DEPTH terms, so that a piece of a panel and what a tile reads stay in the
- * nearest cache. */
-#define DEPTH 192
+/* Sums are put down and taken up again every so many terms, so that a piece of a panel and what a tile reads stay in the
+ * nearest cache. A window of one tap reads a piece as well from the next one, in a row. Measured. */
+#define DEPTH      192
+#define DEPTH_MOST 576
 /* Floats from one term to the next of what a tile reads, packed: whole vectors. */
 #define PITCH ((TILE_POSITIONS + LANES - 1) / LANES * LANES)
 /* Floats of the sums that are put down at a time. */
@@ -104,6 +105,8 @@ static tile_function *const tiles[TILE_POSITIONS][READINGS][2] = { /* [positions
 /* clang-format on */
 
 static u64 least(u64 x, u64 y) { return x < y ? x : y; }
+
+static u64 most_terms(const struct channels *c) { return least(c->K, c->one_tap ? DEPTH_MOST : DEPTH); }
 
 /* Fewer channels leave too many lanes empty. */
 #define LEAST_CHANNELS 8
@@ -331,9 +334,9 @@ static void pack_piece(const struct channels *c, const struct block_of_positions
 
 /* Where a panel's sums of a tile will be put, and what is added to them, behind the first: the first and the last line
  * of each channel, which lie so far apart that no processor foresees them. */
-static void expect_sums(const struct channels *c, i64 places[DEPTH])
+static void expect_sums(const struct channels *c, i64 places[DEPTH_MOST])
 {
-    memset(places, 0, DEPTH * sizeof *places);
+    memset(places, 0, DEPTH_MOST * sizeof *places);
     for (unsigned i = 0; i < TILE_N; i++)
         for (unsigned part = 0; part < (c->add ? 4 : 2); part++)
             places[part * TILE_N + i] = (i64)i * c->o_m + (part % 2 ? TILE_POSITIONS - 1 : 0) +
@@ -346,9 +349,10 @@ static void run_some(const struct channels *c, u64 m, u64 last, const struct blo
 {
     struct cut cut;
     cut_block(&cut, b, first, end, c->terms != NULL);
-    u64 pieces = (c->K + DEPTH - 1) / DEPTH, depth = (c->K + pieces - 1) / pieces, m0 = m / TILE_N * TILE_N;
+    u64 most = most_terms(c), pieces = (c->K + most - 1) / most, depth = (c->K + pieces - 1) / pieces,
+        m0 = m / TILE_N * TILE_N;
     unsigned count = end - first;
-    i64 places[DEPTH];
+    i64 places[DEPTH_MOST];
     expect_sums(c, places);
     i64 reach = b->in[end - 1] + 1 - b->in[first]; /* about as far behind them the next positions lie */
     for (u64 k = 0, terms; k < c->K; k += terms) {
@@ -393,7 +397,7 @@ int channels_run(const struct channels *c, u64 m, u64 end, const struct block_of
     u64 channels = (end + TILE_N - 1) / TILE_N * TILE_N - m / TILE_N * TILE_N;
     unsigned most = (unsigned)(SUMS_MOST / channels / TILE_POSITIONS * TILE_POSITIONS);
     most = most < TILE_POSITIONS ? TILE_POSITIONS : most < BLOCK_POSITIONS ? most : BLOCK_POSITIONS;
-    u64 depth = c->K < DEPTH ? c->K : DEPTH, packed = most / TILE_POSITIONS * depth * PITCH + LANES;
+    u64 depth = most_terms(c), packed = most / TILE_POSITIONS * depth * PITCH + LANES;
     float *memory = fast_buffer_get(&s->packed, (packed + channels * most) * sizeof(float));
     if (!memory)
         return 0;

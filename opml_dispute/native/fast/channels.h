@@ -20,6 +20,7 @@ struct channels {
     u64 M, K;
     const float *panels; /* [M / TILE_N, rounded up][K][TILE_N], missing channels zero */
     const i64 *terms;    /* [K]: what term k reads lies so far behind a position's place; null: k */
+    int one_tap;         /* each term reads another channel */
     const float *bias;   /* [M], or null */
     float *out;          /* channel m of a position lies m * o_m behind its place, counted from here */
     i64 o_m;
