@@ -303,3 +303,9 @@ def test_batches_that_are_scanned_have_one_size() -> None:
     """
     with pytest.raises(UnsupportedOp, match=r"batches of \[1, 2\] entries"):
         compile_model(parsed(text, opset=8))
+
+
+def test_the_greatest_of_nothing_is_nothing() -> None:
+    graph = Graph()
+    y = graph.node("Hardmax", graph.input("x", (2, 0)))
+    assert compile_model(graph.model([y])).outputs[0].shape == (2, 0)

@@ -6,13 +6,14 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.lower.tree_table import TreeNodes, tree_table
 from opml_dispute.model.refusals import UnsupportedOp
-from tests.model.graphs import Array, single
+from tests.model.graphs import Array, Graph, single
 
 ML = "ai.onnx.ml"
 
@@ -148,3 +149,29 @@ def test_a_table_takes_little_more_room_than_it_and_its_nodes() -> None:
     assert (table.depth, table.features) == (depth - 1, 1)
     assert peak < 1.1 * (before + after)
     assert not hasattr(nodes, "yes")
+
+
+@pytest.mark.parametrize("weights", [[0.1, 0.2, 0.4, 0.25], [0.1, -0.2, 0.4, -0.25]])
+@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
+def test_weights_of_the_second_class_alone_are_its_score_and_the_first_has_none(
+    transform: str, weights: list[float]
+) -> None:
+    """As in ONNX Runtime: only where all weights are the first class's they are the second's, and it has the rest."""
+    attributes: dict[str, Any] = {
+        "nodes_treeids": [0, 0, 0, 1, 1, 1], "nodes_nodeids": [0, 1, 2, 0, 1, 2],
+        "nodes_featureids": [0, 0, 0, 1, 0, 0], "nodes_values": [0.5, 0.0, 0.0, 0.2, 0.0, 0.0],
+        "nodes_modes": ["BRANCH_LT", "LEAF", "LEAF", "BRANCH_GTE", "LEAF", "LEAF"],
+        "nodes_truenodeids": [1, 0, 0, 1, 0, 0], "nodes_falsenodeids": [2, 0, 0, 2, 0, 0],
+        "class_treeids": [0, 0, 1, 1], "class_nodeids": [1, 2, 1, 2], "class_ids": [1, 1, 1, 1],
+        "class_weights": weights, "classlabels_int64s": [4, 7], "post_transform": transform,
+    }  # fmt: skip
+    x = np.array([[0.5, 0.2], [0, 0], [1, 0], [-5, 5]], np.float32)
+    graph = Graph()
+    label = graph.node("TreeEnsembleClassifier", graph.input("x", x.shape), domain=ML, outputs=2, **attributes)
+    model = graph.model([label, f"{label}.1"], domains={ML: 3})
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    found = list(Inference(compile_model(model), {"x": x}).outputs().values())
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    if transform == "NONE":
+        assert not found[1][:, 0].any()

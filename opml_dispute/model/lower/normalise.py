@@ -24,6 +24,8 @@ def log_softmax(g: Builder, x: Tensor, axes: Axes) -> Tensor:
 def _hardmax(g: Builder, x: Tensor, axes: Axes) -> Tensor:
     """1 at the first of the greatest, else 0."""
     shape, along = x.shape, axes[0]
+    if not x.size:
+        return x
     if len(axes) > 1:
         x = g.reshape(x, (*shape[:along], prod(shape[along:])))
     places = g.argreduce(Reduction.MAX, x, along).with_axis(along)

@@ -204,7 +204,7 @@ def mel_weight_matrix(
     g.expect_few(count, "bands", MOST_BANDS)
     g.expect_few((n // 2 + 1) * count, "numbers in the matrix")
     ends = [float(g.known(g.reshape(t, ()), "the range of the matrix")) for t in (lower, upper)]
-    if min(count, n, hertz) < 1 or not 0 <= ends[0] <= ends[1] < inf:
+    if count < 0 or min(n, hertz) < 1 or not 0 <= ends[0] <= ends[1] < inf:
         raise Refuse(f"{count} bands from {ends[0]:g} to {ends[1]:g} Hz of {n} numbers at {hertz} Hz")
     edges = [Decimal(end) for end in ends]
     with localcontext(_CONTEXT):

@@ -213,7 +213,11 @@ def tree_ensemble_classifier(
     nodes_values_as_tensor: Tensor | None = None,
     post_transform: str = "NONE",
 ) -> tuple[Tensor, Tensor]:
-    """The label of the best class, and all scores. Two classes may share one score: that of the second."""
+    """
+    The label of the best class, and all scores.
+
+    Two classes may share one score, that of the second: so it is where all weights are given to the first.
+    """
     nodes, roots = _classic_nodes(
         {
             "nodes_falsenodeids": nodes_falsenodeids, "nodes_featureids": nodes_featureids, "nodes_modes": nodes_modes,
@@ -229,8 +233,16 @@ def tree_ensemble_classifier(
     base = exact_numbers(given_as(base_values, base_values_as_tensor))
     if len(labels) == 2 and len(np.unique(nodes.targets)) == 1 and base.size <= 1:
         positive = bool((nodes.of_leaves().weights >= 0).all() and (base >= 0).all())
+        is_second = bool(nodes.targets[0])
+        if is_second and base.size:
+            raise Refuse("one base value for two classes, of which the second has weights; expected none, or two")
         nodes.targets = np.zeros_like(nodes.targets)
         scores = _scores(g, x, nodes, roots, 1, Reduction.SUM)
+        if is_second:  # the first class has no weights: its score is 0
+            label, _ = two_classes(g, scores, labels, "NONE", positive=positive)
+            scores = g.cast(scores, DType.F32)
+            both = g.concat([g.filled(scores.shape, 0, DType.F32), scores], 1)
+            return as_labels(label, classlabels_strings), post_transformed(g, both, post_transform)
         if base.size:
             scores = g.add(scores, float(base[0]))
         label, scores = two_classes(g, scores, labels, post_transform, positive=positive)
