@@ -416,3 +416,12 @@ def test_room_for_what_is_known_is_refused() -> None:
     model = parsed("agraph (float[8] x) => (int64[1,N] y) { y = NonZero(x) }")
     with pytest.raises(ModelError, match="does not depend on data here"):
         compile_model(model, max_sizes={"y": 3}, constants={"x": np.ones(8, np.float32)})
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3, 4)])
+def test_nothing_has_no_elements_to_count(shape: tuple[int, ...]) -> None:
+    """It needs no room, though what it holds is not known."""
+    graph = Graph()
+    y = graph.node("NonZero", graph.input("x", shape))
+    (places,) = Inference(compile_model(graph.model([y])), {"x": np.zeros(shape, np.float32)}).outputs().values()
+    assert places.shape == (len(shape), 0)

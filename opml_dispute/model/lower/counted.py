@@ -74,10 +74,10 @@ def chosen(g: Builder, held: Tensor, room: int) -> Chosen:
 @lowers("NonZero")
 def non_zero(g: Builder, x: Tensor) -> Tensor | Sized:
     """The indices of all elements but zeros, one row a dimension."""
-    if x.is_constant:
+    if x.is_constant or not x.size:
         g.expect_few(x.size, _CHOSEN_FROM)
         # The index of a scalar has no components.
-        places = np.nonzero(np.atleast_1d(x.values()))
+        places = np.nonzero(np.atleast_1d(x.values() if x.size else np.zeros(x.shape, np.bool_)))
         return g.constant(np.array(places, np.int64)[: x.rank])
     room = g.room("how many elements are not zero", x)
     flat = g.reshape(x, (x.size,))
