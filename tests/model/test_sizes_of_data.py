@@ -24,7 +24,7 @@ from opml_dispute.model.padding import Padding, carried
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import ModelError, Refuse, SizeDependsOnData, UnsupportedOp
 from opml_dispute.model.tensor import Array
-from tests.model.graphs import parsed
+from tests.model.graphs import Graph, parsed
 
 RNG = np.random.default_rng(7)
 INDEX_OUT_OF_RANGE = 7

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import CompilerFault, InputNotFixed, ModelError
 from opml_dispute.model.tensor import Array
 from tests.onnx.backend import cases
+from tests.onnx.microsoft_cases import CASES as MICROSOFT_CASES
+from tests.onnx.microsoft_cases import model_of
 
 CASES = 600
 FIXES = 12
@@ -128,3 +131,38 @@ def test_a_broken_model_compiles_or_is_refused(seed: int) -> None:
                 raise AssertionError(f"{name}, seed {seed}") from error
             break
     assert refused > CASES // 10, "the changes are too harmless to show anything"
+
+
+BREAKS: tuple[Callable[[Array], Array], ...] = (
+    lambda x: x[None],
+    lambda x: x[..., None],
+    lambda x: x[0] if x.ndim and x.shape[0] else x[None],
+    lambda x: x[:0] if x.ndim else x[None],
+    lambda x: x[..., :-1] if x.ndim else x[None],
+    lambda x: np.concatenate([x, x[:1]]) if x.ndim else x[None],
+    lambda x: x.reshape(-1)[:1].reshape(()) if x.size else x[None],
+)
+"""Shapes that an input does not have."""
+
+
+@pytest.mark.parametrize("kind", MICROSOFT_CASES)
+def test_a_broken_node_of_onnx_runtimes_own_set_compiles_or_is_refused(kind: str) -> None:
+    """ONNX's checker knows none of these operators: their lowerings find out for themselves."""
+    rng, random_numbers = random.Random(kind), np.random.default_rng(5)
+    for _ in range(6):
+        case = MICROSOFT_CASES[kind](random_numbers)
+        inputs = list(case.inputs)
+        at = rng.choice([i for i, value in enumerate(inputs) if value is not None])
+        value = inputs[at]
+        assert value is not None
+        inputs[at] = rng.choice(BREAKS)(value)
+        model, given = model_of(replace(case, inputs=inputs))
+        try:
+            compile_model(
+                model,
+                constants={key: given[key] for key in given if (case.op_type, key) == ("GroupQueryAttention", "x6")},
+            )
+        except CompilerFault as fault:
+            raise AssertionError(f"{kind}, {[None if x is None else x.shape for x in inputs]}") from fault
+        except ModelError:
+            continue

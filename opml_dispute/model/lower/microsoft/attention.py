@@ -146,6 +146,8 @@ def self_attention(
     )
     before = 0
     if past is not None:
+        if past.rank != 5 or past.shape[0] != 2:
+            raise Refuse(f"past {list(past.shape)}; expected five dimensions, the first for keys and values")
         before = past.shape[3]
         k, v = g.concat([past.picked(0, 0), k], 2), g.concat([past.picked(0, 1), v], 2)
     masked = mask_bias(g, mask, q.shape[0], k.shape[2], how.filter_value)
@@ -181,6 +183,7 @@ def multi_head_attention(
         raise Refuse("keys of the past without values, or values without keys")
     before = 0
     if past_key is not None and past_value is not None:
+        g.expect_rank(past_key, 4, 4, "past_key")
         before = past_key.shape[2]
         k, v = g.concat([past_key, k], 2), g.concat([past_value, v], 2)
     how = Scoring(scale, bool(unidirectional), mask_filter_value)
@@ -307,6 +310,7 @@ def group_query_attention(
     if do_rotary:
         if cosines is None or sines is None:
             raise Refuse("do_rotary without cos_cache and sin_cache")
+        g.expect_rank(cosines, 2, 2, "cos_cache")
         angles = places if positions is None else positions
         if positions is not None and positions.shape != (batch, time):
             raise Refuse(f"position_ids {list(positions.shape)}; expected {[batch, time]}")
@@ -326,8 +330,9 @@ def group_query_attention(
     if softcap:
         scores = g.mul(g.tanh(g.div(scores, softcap)), softcap)
     if attention_bias is not None:
+        g.expect_rank(attention_bias, 4, 4, "attention_bias")
         missing = keys - attention_bias.shape[3]
-        if attention_bias.rank != 4 or missing < 0:
+        if missing < 0 or not attention_bias.shape[3]:
             raise Refuse(f"attention_bias {list(attention_bias.shape)} of {keys} keys")
         expect_within(attention_bias.sliced(3, 0, 1), (*scores.shape[:3], 1), "attention_bias")
         scores = g.add(scores, g.pad(attention_bias, (0,) * 4, (0, 0, 0, missing)))

@@ -48,6 +48,9 @@ def matmul_nbits(
     blocks = -(-K // block_size)
     if packed.size * 8 != N * blocks * block_size * bits or scale.size != N * blocks:
         raise Refuse(f"weights {list(weights.shape)} and scales {list(scales.shape)} for {N} rows of {blocks} blocks")
+    rows_of_zeros = -(-blocks * bits // 8) if zeros is not None and zeros.dtype == np.uint8 else blocks
+    if zeros is not None and zeros.size != N * rows_of_zeros:
+        raise Refuse(f"zero points {list(zeros.shape)} for {N} rows of {blocks} blocks of {bits} bits")
     what, given = (bits, block_size, N, K), [weights, scales, *((zero_points,) if zero_points is not None else ())]
     if bits != 2 and block_size % WHOLE_BLOCK == 0 and (zeros is None or zeros.dtype == np.uint8):
 
@@ -86,6 +89,12 @@ def gather_block_quantized(
     Bytes without sign hold 8 bits, or several numbers of fewer bits along the last dimension, and are about half of
     their range where there are no zero points.
     """
+    parts = [data, scales] if zero_points is None else [data, scales, zero_points]
+    if any(part.rank != data.rank or not part.size for part in parts):
+        raise Refuse(f"data, scales and zero points {[list(part.shape) for part in parts]}; expected elements in each")
+    if zero_points is not None and zero_points.dtype is not data.dtype:
+        found = f"zero points of type {zero_points.dtype.name} of data of type {data.dtype.name}"
+        raise Refuse(f"{found}; expected one type")
     if data.dtype is DType.U8 and not data.narrow:
         if bits not in (2, 4, 8):
             raise Refuse(f"numbers of {bits} bits; expected 2, 4 or 8")
@@ -96,6 +105,8 @@ def gather_block_quantized(
             zero_points = g.constant(_spread_bits(_weights(g, zero_points, "the zero points"), bits)[..., :blocks])
         if bits < 8:
             data = g.constant(_spread_bits(_weights(g, data, "the data"), bits))
+    if zero_points is not None and zero_points.shape != scales.shape:
+        raise Refuse(f"zero points {list(zero_points.shape)} with scales {list(scales.shape)}")
     along, places = g.axis(data, quantize_axis), g.axis(data, gather_axis)
     if along == places or scales.rank != data.rank:
         raise Refuse(f"scales {list(scales.shape)} for {list(data.shape)}, in blocks along the axis of the indices")

@@ -22,7 +22,7 @@ def exact_gelu(g: Builder, x: Tensor) -> Tensor:
 
 @lowers("BiasGelu", domain=MICROSOFT, in_f32=True, like=0)
 def bias_gelu(g: Builder, x: Tensor, bias: Tensor) -> Tensor:
-    expect_vector(bias, x.shape[-1], "a bias")
+    expect_vector(bias, x.shape[-1] if x.rank else 0, "a bias")
     return gelu(g, g.add(x, bias))
 
 
@@ -189,6 +189,7 @@ def nhwc_conv(
 
 def channels_first(x: Tensor) -> Tensor:
     """[N][spatial][C] -> [N][C][spatial]."""
+    Builder.expect_rank(x, 2, None, "a tensor whose channels are last")
     return x.transposed((0, x.rank - 1, *range(1, x.rank - 1)))
 
 

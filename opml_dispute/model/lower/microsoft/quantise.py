@@ -295,6 +295,8 @@ def qattention(
     """Attention whose projection is a product of integers."""
     if do_rotary or past_present_share_buffer:
         raise Refuse("do_rotary, or a shared buffer of past and present; expected neither")
+    if (x.rank, weights.rank) != (3, 2):
+        raise Refuse(f"inputs {list(x.shape)} and weights {list(weights.shape)}; expected three and two dimensions")
     expect_vector(bias, weights.shape[-1], "a bias")
     projected = g.add(scaled_product(g, x, weights, x_scale, w_scale, x_zero, w_zero), bias)
     how = Scoring(scale, bool(unidirectional), mask_filter_value)

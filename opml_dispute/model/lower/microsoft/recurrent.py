@@ -31,10 +31,10 @@ class QuantisedWeights:
         return y if bias is None else g.add(y, bias)
 
 
-def _per_direction(vector: Tensor, direction: int, directions: int) -> Tensor:
+def _per_direction(vector: Tensor, direction: int, directions: int, columns: int) -> Tensor:
     """The scales or zero points of one direction: [directions], or [directions][gates * hidden]."""
-    if vector.shape[0] != directions or vector.rank > 2:
-        raise Refuse(f"scales or zero points {list(vector.shape)} for {directions} directions")
+    if vector.shape not in ((directions,), (directions, 1), (directions, columns)):
+        raise Refuse(f"scales or zero points {list(vector.shape)} for {directions} directions of {columns} columns")
     own = vector.picked(0, direction)
     return own.with_axis(0) if own.rank == 0 else own
 
@@ -75,7 +75,7 @@ def dynamic_quantize_lstm(
     directions = w.shape[0]
     pairs = [
         [
-            QuantisedWeights(t.picked(0, d), _per_direction(s, d, directions), _per_direction(z, d, directions))
+            QuantisedWeights(t.picked(0, d), *(_per_direction(v, d, directions, w.shape[2]) for v in (s, z)))
             for t, s, z in ((w, w_scale, w_zero), (r, r_scale, r_zero))
         ]
         for d in range(directions)
