@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from opml_dispute.chain import answers
@@ -33,6 +34,9 @@ from opml_dispute.primitives import Address
 
 GAS_MARGIN_PERCENT = 25
 """Added to the node's estimate: contract state, and with it the gas, may change before the transaction is mined."""
+
+TRANSACTION_GAS, ZERO_BYTE_GAS, BYTE_GAS = 21_000, 4, 16
+"""What a transaction takes by itself, and by each byte of its data (EIP-2028)."""
 
 TRANSACTION_GAS_CAP = 2**24
 """The most gas one transaction may ask for on chains with EIP-7825."""
@@ -63,7 +67,9 @@ def quotes_for(
     estimates = iter(
         rpc.outcomes(
             [
-                Ask(method, (call_object(address, order.work, order.value_wei),), answers.quantity)
+                Ask(
+                    method, (call_object(address, order.work, order.value_wei),), partial(_estimate_of, order.work.data)
+                )
                 for order, asked in zip(orders, is_asked, strict=True)
                 if asked
             ]
@@ -92,6 +98,17 @@ def quotes_for(
             balance_wei -= order.value_wei + quote.most_wei
         quotes.append(quote)
     return quotes
+
+
+def _estimate_of(data: bytes, method: str, value: Any) -> int:
+    """
+    An estimate. What any transaction with these data takes before it runs is no estimate: it would be sent, and fail.
+    """
+    gas, zeros = answers.quantity(method, value), data.count(0)
+    least = TRANSACTION_GAS + ZERO_BYTE_GAS * zeros + BYTE_GAS * (len(data) - zeros)
+    if gas < least:
+        raise RpcAnswerInvalid(method, value, f"at least {least:,} gas, as each transaction with such data takes")
+    return gas
 
 
 def _quote(address: Address, order: Order, estimate: Any, terms: Quote, balance_wei: int) -> Quote | OpmlError:

@@ -326,6 +326,11 @@ FAULTS: Final[dict[str, ProxyFault]] = {
         lambda proxy, request, forward: _result(request, hex(10**15)),
         always=True,
     ),
+    "low-estimate": ProxyFault(
+        "The gas of a transaction that does nothing.",
+        _method("eth_estimateGas"),
+        lambda proxy, request, forward: _result(request, hex(21_000)),
+    ),
     "pruned": ProxyFault("No old blocks: null.", _is_numbered_block, _pruned, always=True),
     "pruned-error": ProxyFault("No old blocks: an error.", _is_numbered_block, _pruned_error, always=True),
     "log-range": ProxyFault("Events of few blocks at a time.", _method("eth_getLogs"), _range_limit, always=True),
