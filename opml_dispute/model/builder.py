@@ -367,8 +367,9 @@ class Builder(BlockEmitter):
         """
         size = x.shape[axis]
         if indices.is_constant:
-            places = np.minimum(indices.values().reshape(-1), np.iinfo(np.int64).max).astype(np.int64)
-            if np.any((places < -size) | (places >= size)):
+            given = indices.values().reshape(-1)
+            places = given.astype(np.int64)  # what wraps is above any size
+            if np.any((places < -size) | (places >= size) | (given > np.iinfo(np.int64).max >> 1)):
                 raise Refuse(f"an index outside of [-{size}, {size}) along axis {axis} of {list(x.shape)}")
             places = np.where(places < 0, places + size, places)
             steps = np.diff(places)

@@ -234,6 +234,24 @@ def test_an_unsigned_index_beyond_int64_is_none_from_the_end() -> None:
     assert hot.tolist() == [[0, 0, 0], [0, 0, 1]]
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+def test_an_index_of_any_type_of_integer_is_that_number(kind: type[np.integer[Any]]) -> None:
+    """The standard has two types of indices; no other is taken for another number."""
+    for numbers, fits in (([0, 2], True), ([0, 3], False), ([0, np.iinfo(kind).max], False)):
+        indices = np.array(numbers, kind)
+        case = Case("Gather", [floats(3), indices], 1, ())
+        given = {"x0": floats(3), "x1": indices}
+        inference = Inference(compile_model(case.model()), given)
+        assert inference.status == (0 if fits else INDEX_OUT_OF_RANGE)
+        if fits:
+            known = Inference(compile_model(case.model(), constants={"x1": indices}), {"x0": floats(3)})
+            assert known.outputs()["y0"].tolist() == inference.outputs()["y0"].tolist() == [-1, 1]
+        else:
+            with pytest.raises(UnsupportedOp) as refusal:
+                compile_model(case.model(), constants={"x1": indices})
+            assert type(refusal.value) is UnsupportedOp
+
+
 RANGES = {
     (0, 3, 1): [0, 1, 2], (3, 0, -1): [3, 2, 1], (0, 0, 1): [], (0, 3, -1): [], (0, 4, 3): [0, 3], (5, 0, -3): [5, 2],
     (-(2**63), 2**63 - 1, 2**62): [-(2**63), -(2**62), 0, 2**62],

@@ -23,7 +23,7 @@ from tests.onnx.backend import cases
 from tests.onnx.microsoft_cases import CASES as MICROSOFT_CASES
 from tests.onnx.microsoft_cases import model_of
 
-CASES = 600
+CASES = 450
 FIXES = 12
 """Inputs of one case that are fixed, one after another, at most."""
 
