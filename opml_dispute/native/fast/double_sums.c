@@ -87,14 +87,15 @@ INLINE wide load_product(const f64 *x, const f64 *y)
     return y ? *(const wide *)x * *(const wide *)y : *(const wide *)x;
 }
 
-INLINE f64 block(const f64 *x, const f64 *y, int multiplies)
+/* `vectors` of them, a power of two, and so one number of the level of as many places. */
+INLINE f64 block(const f64 *x, const f64 *y, unsigned vectors, int multiplies)
 {
     wide part[8];
 #pragma clang loop unroll(full)
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < vectors; i++)
         part[i] = load_product(x + i * WIDE, y ? y + i * WIDE : NULL);
 #pragma clang loop unroll(full)
-    for (unsigned count = 4; count; count /= 2)
+    for (unsigned count = vectors / 2; count; count /= 2)
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < count; i++)
             part[i] = neighbours(part[2 * i], part[2 * i + 1], multiplies);
@@ -105,15 +106,25 @@ INLINE f64 block(const f64 *x, const f64 *y, int multiplies)
     return sum[0];
 }
 
-/* A row that lies side by side. */
+/* A row that lies side by side. What is left behind whole blocks has a part for each bit of its length, the longest first,
+ * which begins where one of its level does. */
 INLINE f64 packed_row(const f64 *x, const f64 *y, u64 n, int multiplies)
 {
     struct stack s;
-    u64 blocks = n / BLOCK, done = blocks * BLOCK;
+    u64 blocks = n / BLOCK, k = blocks * BLOCK;
     for (u64 i = 0; i < blocks; i++)
-        put(&s, block(x + i * BLOCK, y ? y + i * BLOCK : NULL, multiplies), i, BLOCK_LEVEL, multiplies);
-    for (u64 k = done; k < n; k++)
-        put(&s, y ? x[k] * y[k] : x[k], k - done, 0, multiplies);
+        put(&s, block(x + i * BLOCK, y ? y + i * BLOCK : NULL, 8, multiplies), i, BLOCK_LEVEL, multiplies);
+#define PART(VECTORS, LEVEL)                                                                                           \
+    if (n & (VECTORS * WIDE)) {                                                                                        \
+        s.at[LEVEL] = block(x + k, y ? y + k : NULL, VECTORS, multiplies);                                             \
+        k += VECTORS * WIDE;                                                                                           \
+    }
+    PART(4, BLOCK_LEVEL - 1)
+    PART(2, BLOCK_LEVEL - 2)
+    PART(1, BLOCK_LEVEL - 3)
+#undef PART
+    for (u64 first = k; k < n; k++)
+        put(&s, y ? x[k] * y[k] : x[k], k - first, 0, multiplies);
     return rest_of(&s, n, multiplies);
 }
 
@@ -135,27 +146,36 @@ INLINE wide column_at(const struct columns *c, u64 k, int x_repeats)
     return (x_repeats ? *(const f64 *)x - none : *(const wide *)x) * y;
 }
 
+INLINE wide four_columns(const struct columns *c, u64 k, int x_repeats, int multiplies)
+{
+    wide low = JOIN(column_at(c, k, x_repeats), column_at(c, k + 1, x_repeats));
+    wide high = JOIN(column_at(c, k + 2, x_repeats), column_at(c, k + 3, x_repeats));
+    return JOIN(low, high);
+}
+
 /* WIDE outputs. */
 INLINE void column_block(const struct columns *c, int x_repeats, int multiplies)
 {
     wide at[LEVELS], x;
     u64 k = 0;
-    for (; k + 4 <= c->n; k += 4) {
-        wide low = JOIN(column_at(c, k, x_repeats), column_at(c, k + 1, x_repeats));
-        wide high = JOIN(column_at(c, k + 2, x_repeats), column_at(c, k + 3, x_repeats));
-        unsigned level = 2;
+    for (; k + 8 <= c->n; k += 8) {
+        wide low = four_columns(c, k, x_repeats, multiplies), high = four_columns(c, k + 4, x_repeats, multiplies);
+        unsigned level = 3;
         x = JOIN(low, high);
-        for (u64 count = k / 4; count & 1; count >>= 1, level++)
+        for (u64 count = k / 8; count & 1; count >>= 1, level++)
             x = JOIN(at[level], x);
         at[level] = x;
     }
-    for (; k < c->n; k++) {
-        unsigned level = 0;
-        x = column_at(c, k, x_repeats);
-        for (u64 count = k & 3; count & 1; count >>= 1, level++)
-            x = JOIN(at[level], x);
-        at[level] = x;
+    if (c->n & 4) {
+        at[2] = four_columns(c, k, x_repeats, multiplies);
+        k += 4;
     }
+    if (c->n & 2) {
+        at[1] = JOIN(column_at(c, k, x_repeats), column_at(c, k + 1, x_repeats));
+        k += 2;
+    }
+    if (c->n & 1)
+        at[0] = column_at(c, k, x_repeats);
     u64 left = c->n;
     x = at[__builtin_ctzll(left)];
     for (left &= left - 1; left; left &= left - 1)
@@ -175,6 +195,49 @@ INLINE u64 columns(struct columns c, u64 n, int x_repeats, int multiplies)
         c.y = c.y ? c.y + WIDE * sizeof(f64) : NULL;
     }
     return i;
+}
+
+/* Rows of a product that share their second factors are worth packing those from so many on. */
+#define ROWS_TO_PACK 4
+#define PACKED_MOST  (1u << 22) /* of numbers */
+
+/* Rows of a product of matrices whose second one lies with its columns side by side: those are packed, WIDE columns to a
+ * panel, so that outputs can be a vector's lanes; 0 if it is no such product. */
+static int packed_product(struct walk *w, u64 terms, i64 x_step, i64 y_step, struct fast_scratch *scratch)
+{
+    u64 rows = w->left / w->row, whole = w->row / WIDE * WIDE;
+    if (w->outer != 1 || w->column || w->left % w->row || rows < ROWS_TO_PACK || !whole || w->step[0] != 8 ||
+        w->step[1] != 0 || y_step != 8 || w->stride[0][2] != 0 || whole * terms > PACKED_MOST)
+        return 0;
+    f64 *packed = fast_buffer_get(&scratch->packed, whole * terms * sizeof(f64));
+    if (!packed)
+        return 0;
+    for (u64 j = 0; j < whole; j++)
+        for (u64 k = 0; k < terms; k++)
+            packed[(j / WIDE * terms + k) * WIDE + j % WIDE] =
+                *(const f64 *)(w->at[2] + (i64)j * w->step[2] + 8 * (i64)k);
+    for (u64 row = 0; row < rows; row++) {
+        const u8 *x = w->at[1] + (i64)row * w->stride[0][1];
+        u8 *out = w->at[0] + (i64)row * w->stride[0][0];
+        for (u64 j = 0; j < whole; j += WIDE) {
+            struct columns c = {(f64 *)out + j, x, (const u8 *)(packed + j * terms), x_step, 8 * WIDE, terms};
+            column_block(&c, 1, 0);
+        }
+        for (u64 j = whole; j < w->row; j++) {
+            const u8 *y = w->at[2] + (i64)j * w->step[2];
+            ((f64 *)out)[j] = x_step == 8 ? packed_row((const f64 *)x, (const f64 *)y, terms, 0)
+                                          : any_row(x, x_step, y, y_step, terms, 0);
+        }
+    }
+    return 1;
+}
+
+#else
+
+static int packed_product(struct walk *w, u64 terms, i64 x_step, i64 y_step, struct fast_scratch *scratch)
+{
+    (void)w, (void)terms, (void)x_step, (void)y_step, (void)scratch;
+    return 0;
 }
 
 #endif
@@ -224,7 +287,7 @@ static void in_order(const struct walk *w, u64 n, u64 terms, i64 x_step)
         some_in_order(w, i, 1, terms, x_step);
 }
 
-void fast_double_sums(u8 *segment, const struct record *r, u64 lo, u64 hi)
+void fast_double_sums(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
 {
     unsigned last = r->rank - 1u, operands = 1u + r->n_in;
     u64 terms = r->dim[last];
@@ -232,6 +295,8 @@ void fast_double_sums(u8 *segment, const struct record *r, u64 lo, u64 hi)
     struct walk w;
     struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
     walk_begin(&w, operand, operands, r->dim, last, lo, hi);
+    if (operands == 3 && packed_product(&w, terms, x_step, y_step, s))
+        return;
     for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, operands))
         if (r->imm[2])
             in_order(&w, n, terms, x_step);

@@ -21,7 +21,7 @@ enum double_operation {
 /* Makes outputs [lo, hi). An operand of a comparison may be an i64: the key of a number. */
 void fast_doubles(u8 *segment, const struct record *r, u64 lo, u64 hi);
 /* The same of sums or products along the last dimension, by pairs; with two operands, of sums of their products. */
-void fast_double_sums(u8 *segment, const struct record *r, u64 lo, u64 hi);
+void fast_double_sums(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 /* How many numbers are below each key, and how many are not above it; the sum of the two as binary32. */
 void fast_ranks(u8 *segment, const struct record *r, u64 lo, u64 hi);
 

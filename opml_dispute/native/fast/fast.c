@@ -61,7 +61,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
         return fast_binary(segment, r, lo, hi) || fast_divide_integers(segment, r, lo, hi) ||
                fast_half_elements(segment, r, lo, hi, s, fast_run);
     case OP_DOUBLES: fast_doubles(segment, r, lo, hi); return 1;
-    case OP_DOUBLE_SUMS: fast_double_sums(segment, r, lo, hi); return 1;
+    case OP_DOUBLE_SUMS: fast_double_sums(segment, r, lo, hi, s); return 1;
     case OP_RANKS: fast_ranks(segment, r, lo, hi); return 1;
     default: return 0;
     }

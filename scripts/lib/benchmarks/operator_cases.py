@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from lib.benchmarks.operator_models import (
+    DOUBLE,
     FLOAT,
     HALF,
     I64,
@@ -38,6 +39,7 @@ def cases() -> Iterator[OperatorCase]:
     yield from _normalisations()
     yield from _orders()
     yield from _sequences()
+    yield from _doubles()
 
 
 def _matrices() -> Iterator[OperatorCase]:
@@ -157,6 +159,7 @@ def _pools() -> Iterator[OperatorCase]:
     yield case("MaxPool 3x3 stride 2", "MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     yield case("MaxPool 2x2 stride 2", "MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
     yield case("MaxPool 5x5", "MaxPool", [normal(1, 128, 20, 20)], kernel_shape=[5, 5], pads=[2] * 4)
+    yield case("MaxPool 2x2 with places", "MaxPool", [x], outputs=2, kernel_shape=[2, 2], strides=[2, 2])
     yield case("AveragePool 3x3", "AveragePool", [x], kernel_shape=[3, 3], pads=[1] * 4)
     yield case("GlobalAveragePool 512x7x7", "GlobalAveragePool", [normal(1, 512, 7, 7)])
 
@@ -208,6 +211,9 @@ def _indices() -> Iterator[OperatorCase]:
     yield case(
         "Gather rows of 768", "Gather", [normal(3000, 768), whole(1, 128, dtype=np.int64, low=0, high=3000)], [0]
     )
+    points, some = normal(5000, 3), whole(20000, dtype=np.int64, low=0, high=5000)
+    yield case("Gather rows of 3", "Gather", [points, some])
+    yield case("Gather rows of 3, float16", "Gather", [points.astype(np.float16), some])
     yield case("Gather axis 1", "Gather", [normal(512, 512), whole(256, dtype=np.int64, low=0, high=512)], axis=1)
     yield case(
         "GatherElements", "GatherElements", [normal(512, 512), whole(512, 512, dtype=np.int64, low=0, high=512)], axis=1
@@ -382,3 +388,35 @@ def _sequences() -> Iterator[OperatorCase]:
             hidden_size=hidden,
             direction="bidirectional" if directions == 2 else "forward",
         )
+
+
+def _doubles() -> Iterator[OperatorCase]:
+    """Binary64, as scikit-learn's models have it."""
+
+    def wide(*shape: int) -> Array:
+        return normal(*shape, dtype=np.float64)
+
+    square, row = wide(512, 512), wide(30)
+    for op in ("Add", "Div", "Less"):
+        yield case(f"{op} double 512x512", op, [square, square + 1])
+    for op in ("Sqrt", "Floor"):
+        yield case(f"{op} double 512x512", op, [np.abs(square)])
+    yield case("Cast float to double", "Cast", [normal(512, 512)], to=DOUBLE)
+    yield case("Cast double to float", "Cast", [square], to=FLOAT)
+    for axis in (0, 1):
+        yield case(f"ReduceSum double axis {axis}", "ReduceSum", [square, np.array([axis])], [1])
+    yield case("ReduceMax double axis 1", "ReduceMax", [square, np.array([1])], [1])
+    yield case("ReduceSum double 1000x30", "ReduceSum", [wide(1000, 30), np.array([1])], [1])
+    for rows, inner, columns in ((1, 30, 3), (100, 30, 10), (64, 64, 64), (1, 512, 512)):
+        factors = [wide(rows, inner), wide(inner, columns)]
+        yield case(f"MatMul double {rows}x{inner}x{columns}", "MatMul", factors, [1])
+    for rows in (1, 1000):
+        nodes = [
+            helper.make_node("Sub", ["x0", "x1"], ["a"]),
+            helper.make_node("Div", ["a", "x2"], ["b"]),
+            helper.make_node("MatMul", ["b", "x3"], ["c"]),
+            helper.make_node("Add", ["c", "x4"], ["y0"]),
+        ]
+        constants = [row, np.abs(row) + 1, wide(30, 3), wide(3)]
+        name = f"scaler and linear model, double {rows}x30"
+        yield case_of(name, nodes, [wide(rows, 30), *constants], [1, 2, 3, 4], 1)
