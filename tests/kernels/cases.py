@@ -358,9 +358,11 @@ def _scatter(make: Maker) -> Case:
     return make.case(record, prod(dims), values(make.rng, dtype, 4096, awkward=make.awkward), cut=False)
 
 
-def _tree(make: Maker) -> Case:
+def forest(make: Maker, more: int) -> Case:
+    """As a random case of TREE, with so many trees more."""
     rng = make.rng
     rows, features, trees, targets = (int(n) for n in rng.integers(1, 6, 4))
+    trees += more
     depth, leaf_weights = int(rng.integers(1, 5)), int(rng.integers(1, 4))
     nodes: list[tuple[int, int, int, int]] = []
     roots: list[int] = []
@@ -425,6 +427,6 @@ _MAKERS = {
     Opcode.SCATTER: _scatter,
     Opcode.TOPK: lambda make: _lines(make, Opcode.TOPK),
     Opcode.SCAN: lambda make: _lines(make, Opcode.SCAN),
-    Opcode.TREE: _tree,
+    Opcode.TREE: lambda make: forest(make, 0),
     **block_cases.MAKERS,
 }

@@ -241,3 +241,11 @@ def test_padding_meets_infinite_weights(bench: Bench) -> None:
     agree(bench, case)
     _, found = bench.run(case, FAST)
     assert np.isnan(found.reshape(8, 9, 9)[:, 0, :]).any()
+
+
+@pytest.mark.parametrize("awkward", [False, True])
+def test_many_trees(bench: Bench, awkward: bool) -> None:
+    """More than are walked at a time, of good tables and of wild ones."""
+    for seed in range(40):
+        rng = np.random.default_rng([seed, awkward])
+        agree(bench, cases.forest(Maker(rng, awkward=awkward), int(rng.integers(3, 30))))

@@ -53,6 +53,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     case OP_REDUCE: return fast_reduce(segment, r, lo, hi) || fast_reduce_integers(segment, r, lo, hi);
     case OP_ARGREDUCE: return fast_argreduce(segment, r, lo, hi);
     case OP_SCAN: return fast_scan(segment, r, lo, hi) || fast_scan_integers(segment, r, lo, hi);
+    case OP_TREE: fast_tree(segment, r, lo, hi); return 1;
     case OP_TOPK: return fast_topk(segment, r, lo, hi, s);
     case OP_BLOCK_CONTRACT: return fast_block_contract(segment, r, lo, hi, s);
     case OP_CAST: return fast_cast(segment, r, lo, hi);

@@ -71,6 +71,7 @@ int fast_conv_depthwise(u8 *segment, const struct record *r, u64 lo, u64 hi, con
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_conv_depthwise_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+void fast_tree(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_pool_index(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_halves(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
