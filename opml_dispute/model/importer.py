@@ -60,7 +60,7 @@ from opml_dispute.model.refusals import (
     UnsupportedType,
 )
 from opml_dispute.model.scope import Scope
-from opml_dispute.model.signature import check_inputs, result_types, schema_of
+from opml_dispute.model.signature import TwoTypes, check_inputs, result_types, schema_of
 from opml_dispute.model.subgraph import Argument, Site, Subgraph, bound
 from opml_dispute.model.tensor import Array, Tensor
 
@@ -329,7 +329,7 @@ class Importer:
         try:
             types = result_types(schema, check_inputs(schema, inputs), output_count)
         except Refuse as refusal:
-            if any(isinstance(value, Tensor) and value.narrow for value in inputs):
+            if isinstance(refusal, TwoTypes) or any(isinstance(value, Tensor) and value.narrow for value in inputs):
                 raise  # what holds the type could be computed with, and its results would be others
             broken = refusal
         try:

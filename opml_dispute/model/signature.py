@@ -27,6 +27,10 @@ _NAMES |= {"tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOU
 _DTYPES = {number: DType(number) for number in _NAMES.values() if number in {int(dtype) for dtype in DType}}
 
 
+class TwoTypes(Refuse):
+    """Inputs of two types where the schema demands one: the model contradicts itself."""
+
+
 @cache
 def schema_of(domain: str, op_type: str, version: int) -> onnx.defs.OpSchema | None:
     """The schema of an operator in a version of its set; None if ONNX has none."""
@@ -68,7 +72,7 @@ def check_inputs(schema: onnx.defs.OpSchema, inputs: Sequence[Any]) -> dict[str,
         known = bound.setdefault(formal.type_str, kind)
         if known != kind:
             found, other = (name_of(narrow or dtype) for dtype, narrow in (kind, known))
-            raise Refuse(
+            raise TwoTypes(
                 f"input {i + 1} ({formal.name}) is {found}, and another is {other}; expected one type for both"
             )
     return bound

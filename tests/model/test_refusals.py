@@ -196,6 +196,17 @@ def test_an_attribute_of_another_kind_is_refused_by_its_name(told: str) -> None:
         compile_model(model)
 
 
+@pytest.mark.parametrize("op_type", ["Add", "Concat", "Gemm", "Where", "LayerNormalization"])
+@pytest.mark.parametrize("other", [np.float64, np.float16])
+def test_inputs_of_two_types_where_one_is_demanded_are_refused(op_type: str, other: type[np.floating[Any]]) -> None:
+    """Some could be computed: of binary64 and binary32 together, in binary32."""
+    x, y = np.ones((2, 2), np.float32), np.ones((2, 2), other)
+    arrays = [np.ones((2, 2), np.bool_), x, y] if op_type == "Where" else [x, y]
+    attributes: dict[str, Any] = {"axis": 0} if op_type in ("Concat", "LayerNormalization") else {}
+    with pytest.raises(UnsupportedOp, match="expected one type for both"):
+        compile_model(single(op_type, *arrays, **attributes))
+
+
 def test_a_sequence_in_the_place_of_a_tensor_is_refused() -> None:
     text = "main (float[2] x) => (y) { s = SequenceConstruct (x, x)  y = Relu (s) }"
     with pytest.raises(UnsupportedOp, match="input 1 is a sequence; expected a tensor"):
