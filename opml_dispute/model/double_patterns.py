@@ -64,7 +64,7 @@ def _patterns() -> Iterator[Pattern]:
     yield _pattern(Double.RECIPROCAL, lambda g, x: g.unary(Unary.RECIPROCAL, x), (wide,), count=_MANY)
     for dtype in _TYPES:
         yield _pattern(Double.OF, lambda g, x: g.cast(x, DType.F64), (dtype,))
-    for dtype in (*_TYPES, DType.BOOL):
+    for dtype in (*_TYPES, DType.BOOL, DType.F16, DType.BF16):
         yield _pattern(Double.TO, lambda g, x, to=dtype: g.cast(x, to), (wide,))
     for function in (Double.RISING_KEY, Double.FALLING_KEY):
         largest = function is Double.RISING_KEY

@@ -87,11 +87,18 @@ def test_one_operand_is_one_operation(function: Unary, count: int) -> None:
     check(lambda g, x: g.unary(function, x), [np.resize(shuffled(), count)], [wanted])
 
 
-@pytest.mark.parametrize("kind", [DType.F32, DType.I64, DType.U64, DType.BOOL, DType.I32, DType.U8, DType.F16])
+@pytest.mark.parametrize(
+    "kind", [DType.F32, DType.I64, DType.U64, DType.BOOL, DType.I32, DType.U8, DType.F16, DType.BF16]
+)
 def test_casts_are_one_operation_and_perhaps_a_step_from_or_to_what_is_wide(kind: DType) -> None:
-    near = {DType.F32, DType.I64, DType.U64, DType.BOOL}
-    if kind is not DType.F16:
-        check(lambda g, x: g.cast(x, kind), [AWKWARD], [Double.TO], others=kind not in near)
+    near, halves = {DType.F32, DType.I64, DType.U64, DType.BOOL}, {DType.F16, DType.BF16}
+    check(lambda g, x: g.cast(x, kind), [AWKWARD], [Double.TO], others=kind not in near | halves)
+    if kind in halves:  # neighbours of what lies half way between two
+        with np.errstate(all="ignore"):
+            ties = np.arange(0, 1 << 15, 3, dtype=np.uint16).view(kind.numpy).astype(np.float64)
+            middle = ties + np.ldexp(1.0, np.frexp(ties)[1] - (12 if kind is DType.F16 else 9))
+            near_ties = np.concatenate([middle, np.nextafter(middle, np.inf), np.nextafter(middle, -np.inf)])
+        check(lambda g, x: g.cast(x, kind), [near_ties], [Double.TO])
     raw = AWKWARD.view(np.uint64) >> RNG.integers(0, 64, AWKWARD.size).astype(np.uint64)
     values = raw.view(np.uint8).reshape(-1, 8)[:, : kind.width].copy().view(kind.numpy if kind.width > 1 else np.uint8)
     given = values.reshape(-1) > 3 if kind is DType.BOOL else values.reshape(-1)

@@ -2,11 +2,12 @@
  * to even, with subnormal numbers (float_mode.h), and one NaN. */
 #include "doubles.h"
 
+#include "kernels/float32.h"
 #include "kernels/walk.h"
 
 typedef double f64;
 
-#define NAN_BITS  0x7ff8000000000000ull
+#define NAN_64    0x7ff8000000000000ull
 #define SIGN_64   0x8000000000000000ull
 #define INF_64    0x7ff0000000000000ull
 #define LEAST_KEY (-0x7fffffffffffffffll)
@@ -28,7 +29,7 @@ INLINE f64 of_bits(u64 bits)
     return u.x;
 }
 
-INLINE f64 one_nan(f64 x) { return of_bits(x == x ? bits_of(x) : NAN_BITS); }
+INLINE f64 one_nan(f64 x) { return of_bits(x == x ? bits_of(x) : NAN_64); }
 INLINE f64 with_sign(f64 size, f64 x) { return of_bits(bits_of(size) | (bits_of(x) & SIGN_64)); }
 INLINE f64 size_of_f64(f64 x) { return of_bits(bits_of(x) & ~SIGN_64); }
 
@@ -59,7 +60,7 @@ INLINE i64 key_of(f64 x)
 INLINE f64 of_key(i64 key)
 {
     u64 bits = key < 0 ? SIGN_64 - (u64)key : (u64)key;
-    return of_bits((bits & ~SIGN_64) > INF_64 ? NAN_BITS : bits);
+    return of_bits((bits & ~SIGN_64) > INF_64 ? NAN_64 : bits);
 }
 
 INLINE i64 i64_of(f64 x)
@@ -79,6 +80,18 @@ INLINE f32 f32_of(f64 x)
         u32 bits;
     } u = {(f32)x}, nan = {.bits = 0x7fc00000};
     return x == x ? u.x : nan.x;
+}
+
+/* Towards the number whose last bit is odd, if x lies between two: what is rounded to few bits then is as if x were. */
+INLINE f32 odd_of(f64 x)
+{
+    union {
+        f32 x;
+        u32 bits;
+    } u = {(f32)x};
+    u32 is_beyond = size_of_f64((f64)u.x) > size_of_f64(x), is_exact = (f64)u.x == x;
+    u.bits = is_exact ? u.bits : (u.bits - is_beyond) | 1;
+    return x == x ? u.x : f32_of(x);
 }
 
 /* A row of one operand, or of two: side by side, one number for all, or neither. */
@@ -159,6 +172,8 @@ ROW_1(of_i64, f64, i64, (f64)x)
 ROW_1(of_u64, f64, u64, (f64)x)
 ROW_1(to_bool, u8, f64, x != 0.0)
 ROW_1(to_f32, f32, f64, f32_of(x))
+ROW_1(to_f16, u16, f64, f16_from_f32(odd_of(x)))
+ROW_1(to_bf16, u16, f64, bf16_from_f32(odd_of(x)))
 ROW_1(to_i64, i64, f64, i64_of(x))
 ROW_1(to_u64, u64, f64, u64_of(x))
 ROW_1(rising_key, i64, f64, x == x ? key_of(x) : INT64_MAX)
@@ -183,10 +198,12 @@ static row_1 *row_of_one(const struct record *r)
     case D_ISNAN: return isnan_row;
     case D_OF: return r->dtype_in[0] == DT_F32 ? of_f32_row : r->dtype_in[0] == DT_I64 ? of_i64_row : of_u64_row;
     case D_TO:
-        return r->dtype_out == DT_BOOL  ? to_bool_row
-               : r->dtype_out == DT_F32 ? to_f32_row
-               : r->dtype_out == DT_I64 ? to_i64_row
-                                        : to_u64_row;
+        return r->dtype_out == DT_BOOL   ? to_bool_row
+               : r->dtype_out == DT_F32  ? to_f32_row
+               : r->dtype_out == DT_F16  ? to_f16_row
+               : r->dtype_out == DT_BF16 ? to_bf16_row
+               : r->dtype_out == DT_I64  ? to_i64_row
+                                         : to_u64_row;
     case D_RISING_KEY: return rising_key_row;
     case D_FALLING_KEY: return falling_key_row;
     case D_OF_KEY: return of_key_row;

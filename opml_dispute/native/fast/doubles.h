@@ -13,7 +13,7 @@
 enum double_operation {
     D_ADD = 1, D_SUB, D_MUL, D_DIV, D_MIN, D_MAX, D_EQ /* -> bool */, D_LT /* -> bool */, D_LE /* -> bool */,
     D_SQRT, D_FLOOR, D_CEIL, D_TRUNC, D_ROUND, D_NEG, D_ABS, D_RELU, D_SIGN, D_ISNAN /* -> bool */,
-    D_OF /* from f32, i64 or u64 */, D_TO /* to bool, f32, i64 or u64 */,
+    D_OF /* from f32, i64 or u64 */, D_TO /* to bool, f32, f16, bf16, i64 or u64 */,
     D_RISING_KEY /* -> i64 */, D_FALLING_KEY /* -> i64 */, D_OF_KEY /* from i64 */, D_RECIPROCAL,
 };
 /* clang-format on */
