@@ -12,8 +12,9 @@ from functools import cache
 
 import pytest
 
+from opml_dispute.engine.hashing import keccak256
 from opml_dispute.testing.made_up_state import SYSCALL, MadeUpState
-from opml_dispute.testing.vectors import EngineStepper, Stepper
+from opml_dispute.testing.vectors import EngineStepper, Load, Stepper
 from tests.agreement.harness import verifier
 from tests.reference_vm.step import ThirdStepper
 
@@ -126,6 +127,38 @@ def test_every_system_call_number(ml: bool) -> None:
     needs_preimage = {5000}
     found = {n for n in numbers() if exists(case(SYSCALL, ml=ml, r2=n, r4=5 if n in needs_preimage else 1))}
     assert found == (SYSCALLS - needs_preimage) | ({7001, 7002} if ml else set())
+
+
+@pytest.mark.parametrize("number", [5000, 5001])
+def test_every_descriptor(number: int) -> None:
+    """Those that exist, their neighbours, and numbers that are one of them but for high bits; no bytes, a few, many."""
+    for descriptor in (*range(9), 99, 100, 101, 2**32 + 1, 2**32 + 100, 2**64 - 1):
+        for count in (0, 1, 8, 9, 2**64 - 1):
+            if (number, descriptor) != (5000, 5):
+                assert exists(case(SYSCALL, ml=False, r2=number, r4=descriptor, r5=DATA + 3, r6=count))
+
+
+def test_every_piece_of_a_preimage() -> None:
+    """At each place of a word, of each length up to the word's end and beyond, none too; whole, and at its end."""
+    data = bytes(range(0x80, 0xA8))
+    key = b"\x02" + keccak256(data)[1:]
+    for offset in (0, 8, 46, 47):
+        part = Load("keccak", offset, data)
+        for place in range(8):
+            for count in (*range(10), 2**64 - 1):
+                read = case(SYSCALL, ml=False, r2=5000, r4=5, r5=DATA + place, r6=count)
+                there = replace(read, preimage_key=key, preimage_offset=offset, loads=(part,))
+                assert exists(there), (offset, place, count)
+
+
+def test_every_end_of_the_heap() -> None:
+    """Of maps that fill it to the last page, and a page or a byte more, or that wrap; a hint is answered as it is."""
+    end = 0x600000000000
+    for heap in (0x100000000000, end - 0x2000, end - 0x1000, end, 2**64 - 0x1000):
+        for length in (0, 1, 0xFFF, 0x1000, 0x1001, 0x2000, 0x2001, end, 2**63, 2**64 - 0x1000, 2**64 - 1):
+            for hint in (0, 1):
+                mapping = case(SYSCALL, ml=False, r2=5009, r4=hint, r5=length)
+                assert exists(replace(mapping, heap=heap))
 
 
 def test_every_shift_amount() -> None:
