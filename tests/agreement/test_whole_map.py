@@ -161,6 +161,36 @@ def test_every_end_of_the_heap() -> None:
                 assert exists(replace(mapping, heap=heap))
 
 
+def test_every_kind_of_futex() -> None:
+    """Operations and their neighbours; in either half of a word what is waited for, something else, and high bits."""
+    halves = (0x01020304, 0x05060708)
+    values = (*halves, *(half | 1 << 32 for half in halves), 0, 0xFFFFFFFF, 2**64 - 1)
+    for operation in (0, 1, 127, 128, 129, 130, 2**32 + 128):
+        for place in (0, 3, 4, 7):
+            for value in values:
+                assert exists(case(SYSCALL, ml=False, r2=5194, r4=DATA + place, r5=operation, r6=value))
+
+
+def test_every_command_of_fcntl() -> None:
+    """And numbers near them, for descriptors that exist and others."""
+    for descriptor in (*range(9), 100, 2**32, 2**64 - 1):
+        for command in (*range(6), 2**32 + 1):
+            assert exists(case(SYSCALL, ml=False, r2=5070, r4=descriptor, r5=command))
+
+
+def test_clocks_and_random_bytes_at_every_place() -> None:
+    """At steps around a second, and so late that they fill the word; flags of events, alone and with others."""
+    for step in (0, 1, 9_999_999, 10_000_000, 10_000_001, 2**63, 2**64 - 2):
+        for place in range(8):
+            for number in (5222, 5313):
+                for argument in (0, 1, 2, 8, 9, 2**64 - 1):
+                    first, second = (argument, DATA + place) if number == 5222 else (DATA + place, argument)
+                    asking = case(SYSCALL, ml=False, r2=number, r4=first, r5=second)
+                    assert exists(replace(asking, step=step))
+    for flags in (0, 1, 0x7F, 0x80, 0x81, 2**64 - 1, 2**64 - 0x81):
+        assert exists(case(SYSCALL, ml=False, r2=5284, r4=1, r5=flags))
+
+
 def test_every_shift_amount() -> None:
     """By immediate, with both 32s; and by register, also beyond 64."""
     for funct in (0x00, 0x02, 0x03, 0x38, 0x3A, 0x3B, 0x3C, 0x3E, 0x3F):
