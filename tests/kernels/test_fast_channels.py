@@ -118,3 +118,18 @@ def product(bench: Bench, seed: int, sizes: tuple[int, int, int, int], *, finely
 def test_one_matrix_times_many_of_few_columns(bench: Bench, seed: int, batch: int, m: int, n: int) -> None:
     """Columns that lie apart or over one another, whose terms lie side by side."""
     product(bench, seed, (batch, m, n, int(np.random.default_rng(seed).choice([9, 16, 40, 200]))), finely=seed % 4 == 0)
+
+
+@pytest.mark.parametrize("side", [3, 7])
+def test_sums_too_small_to_be_told_from_zero_keep_its_sign(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    """Without a bias -1e-60 is -0, which an added +0 would make +0."""
+    numbers = iter((-1e-30, 1e-30))
+    monkeypatch.setattr(cases, "values", lambda rng, dtype, size, awkward: np.full(size, next(numbers), np.float32))
+    rng = np.random.default_rng(1)  # which gives no bias
+    at = [[side, side, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1], [0, 0, 0], [side, side, 1], [0, 0, 0]]
+    case = cases.conv(Maker(rng, awkward=False), at, (1, 9, 64, 1), F32)
+    assert len(case.record.inputs) == 2
+    assert agree(bench, case)
+    assert np.signbit(np.frombuffer(bench.run(case, PACKED)[1], np.float32)[: 64 * side * side]).all()

@@ -203,7 +203,8 @@ INLINE void finish_square(const struct channels *c, u64 m, const float *sums, i6
     i64 at = (i64)m * c->o_m + out, o_m = c->o_m;
     float *to = c->out + at;
     const float *add = adds ? c->add + at : NULL;
-    vec bias = c->bias ? *(const vec *)(c->bias + m) : (vec){0} - 0.0f; /* x + -0 is x */
+    /* x + -0 is x, also for -0, which a sum too small to be told from 0 is. */
+    vec bias = c->bias ? *(const vec *)(c->bias + m) : -0.0f - (vec){0};
     vec least = (vec){0} + (c->relu ? 0.0f : -f32_inf());
     vec row[LANES];
 #pragma clang loop unroll(full)
