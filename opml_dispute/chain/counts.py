@@ -47,15 +47,20 @@ class TransactionCounts:
 
     def sure(self) -> tuple[int, int]:
         """
-        The same, if it can be so.
+        The same, if it can be so. Whether any wait is asked twice: a number that is too high leaves a gap, behind which
+        nothing is mined.
 
         Raises `RpcAnswerInvalid` if the node contradicts itself again and again, or names more than a pool keeps.
         """
         pause_s = 0.05
-        for _ in range(_READINGS if self._is_checked else 1):
+        for left in reversed(range(_READINGS)):
             mined, pending = self._once()
             if mined is not None and pending - mined <= MOST_PENDING:
-                return mined, max(mined, pending)
+                again = self._rpc.batch(self._asked()[1:])[0] if pending > mined else mined
+                if again == pending or pending <= mined or not left:
+                    return mined, max(mined, min(pending, again))
+            elif not self._is_checked:
+                break
             time.sleep(pause_s)
             pause_s *= 3
         raise RpcAnswerInvalid(

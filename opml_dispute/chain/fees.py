@@ -18,7 +18,7 @@ from opml_dispute.chain import answers
 from opml_dispute.chain.amounts import gwei
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.rpc import Rpc
-from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
+from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
 from opml_dispute.errors import OpmlError
 
 DEFAULT_MAX_FEE_WEI: Final = 500 * 10**9
@@ -76,6 +76,11 @@ class Fees:
         if max(bump(self.max_fee_wei), blob_fee_wei or 0) > cap_wei:
             return None
         return Fees(bump(self.max_fee_wei), None if self.tip_wei is None else bump(self.tip_wei), blob_fee_wei)
+
+    def replaces(self, other: Fees) -> bool:
+        """Whether nodes take a transaction with these fees in the place of one with those: a tenth more in each."""
+        tips = (0, -1) if self.tip_wei is None or other.tip_wei is None else (self.tip_wei, other.tip_wei)
+        return self.max_fee_wei * 10 >= other.max_fee_wei * 11 and tips[0] * 10 >= tips[1] * 11
 
     def hurried(self, cap_wei: int) -> Fees:
         """Twice the tip and a gwei, as far as the limit allows: for what should not wait for later blocks."""
@@ -141,6 +146,24 @@ def with_blob_fee(rpc: Rpc, fees: Fees, cap_wei: int) -> Fees:
     if blob_fee_wei > cap_wei:
         raise FeeTooHigh(blob_fee_wei, cap_wei, "blob gas")
     return replace(fees, blob_fee_wei=min(max(2 * blob_fee_wei, 1), cap_wei))
+
+
+def raised(rpc: Rpc, fees: Fees, cap_wei: int) -> Fees | None:
+    """
+    Fees that replace these, and with which a transaction should be mined soon; None if the limit does not allow them.
+
+    If the node does not tell what gas costs, they are as much higher as nodes require.
+    """
+    higher = fees.bumped(cap_wei)
+    if higher is None:
+        return None
+    try:
+        now = suggest(rpc, rpc.head(), cap_wei)
+        return higher.at_least(now if fees.blob_fee_wei is None else with_blob_fee(rpc, now, cap_wei))
+    except FeeTooHigh:
+        return None
+    except (RpcError, BlobsUnsupported):
+        return higher
 
 
 def _tip_wei(rpc: Rpc) -> int:

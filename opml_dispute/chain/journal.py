@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute import plain_json
+from opml_dispute.chain.counts import MOST_PENDING
 from opml_dispute.chain.file_lock import FileLock
 from opml_dispute.chain.transactions import DepositChange
 from opml_dispute.engine.hashing import keccak256
@@ -37,7 +38,7 @@ ENTRY_LIVES_S: Final = 86_400
 
 _HEX: Final = re.compile(r"0x([0-9a-fA-F]{2})*")
 
-_KEPT_BELOW: Final = 48
+_KEPT_BELOW: Final = MOST_PENDING + 1
 _KEPT_ABOVE: Final = 16
 """The nonces around the one that is sent, of which transactions are remembered."""
 _BLOBS_KEPT_BELOW: Final = 32

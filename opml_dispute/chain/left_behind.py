@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from opml_dispute.chain.blob_transactions import PoolSigning, Sidecar
-from opml_dispute.chain.fees import Fees
+from opml_dispute.chain.fees import Fees, raised
 from opml_dispute.chain.journal import KeyLedger, Launched, likeliest
 from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
@@ -51,6 +51,10 @@ class LeftBehind:
             return self._sign_again(nonce, likeliest(forms).fields)[0]
         return next((raw for number, raw in reversed(self._remembered.values()) if number == nonce), None)
 
+    def has(self, nonce: int) -> bool:
+        """Whether anything is remembered that was sent under a nonce."""
+        return nonce in self._ledger().launched() or any(number == nonce for number, _ in self._remembered.values())
+
     def found(self, transaction_hash: bytes) -> tuple[int, bytes | None]:
         """
         The nonce of a transaction, and the transaction, signed: None if its blobs are lost.
@@ -65,15 +69,14 @@ class LeftBehind:
                     return nonce, self._sign_again(nonce, form.fields)[0]
         raise LookupError(transaction_hash.hex())
 
-    def push(self, nonce: int, max_fee_wei: int) -> None:
-        """Sends what still waits under `nonce` again, with a higher fee."""
+    def push(self, nonce: int, max_fee_wei: int, *, is_lost: bool = False) -> None:
+        """Sends what still waits under `nonce` again, with a higher fee; with `is_lost`, what is in no pool, too."""
         ledger = self._ledger()
         with ledger.lock():
-            left = self._waiting(ledger.launched().get(nonce, ()))
-            if left is None:
-                return
-            higher = Fees.of(left.fields).bumped(max_fee_wei)
-            if higher is None:
+            forms = ledger.launched().get(nonce, ())
+            left = self._waiting(forms) or (likeliest(forms) if is_lost and forms else None)
+            higher = None if left is None else raised(self._rpc, Fees.of(left.fields), max_fee_wei)
+            if left is None or higher is None:
                 return
             self._tell(f"An earlier transaction of {self._address} is not mined; sending it again with a higher fee")
             fields = left.fields | higher.fields()

@@ -11,15 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.counts import MOST_PENDING, TransactionCounts
 from opml_dispute.chain.fees import Fees
+from opml_dispute.chain.gaps import Gaps
 from opml_dispute.chain.rpc import Ask, Rpc
-from opml_dispute.chain.rpc_errors import RpcError
+from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
 from opml_dispute.chain.transactions import NonceTaken, Order, Quote
 from opml_dispute.primitives import Address
 
@@ -35,16 +36,30 @@ class Flight:
     raw: bytes
     hashes: list[bytes]
     """The hashes of every form in which it was sent; one of them is mined."""
+    told: set[str] = field(default_factory=set)
+    """What was told of it, and is told once."""
 
 
 class Outlook:
     """One account's transactions, as one node reports them."""
 
     def __init__(
-        self, rpc: Rpc, address: Address, tell: Callable[[str], None], *, earlier: Callable[[int], bytes | None]
+        self,
+        rpc: Rpc,
+        address: Address,
+        tell: Callable[[str], None],
+        *,
+        earlier: Callable[[int], bytes | None],
+        gaps: Gaps,
+        raise_fee: Callable[[Flight], None],
+        raise_earlier: Callable[[int], None],
     ) -> None:
-        """`earlier` gives the signed transaction that was sent lately under a nonce, as far as it is remembered."""
-        self._rpc, self._address, self._tell, self._earlier = rpc, address, tell, earlier
+        """
+        `earlier` gives the signed transaction that was sent lately under a nonce, as far as it is remembered.
+        `raise_fee` and `raise_earlier` send what a pool does not take for its fee with a higher one.
+        """
+        self._rpc, self._address, self._tell, self._earlier, self._gaps = rpc, address, tell, earlier, gaps
+        self._raise_fee, self._raise_earlier = raise_fee, raise_earlier
         self.counts = TransactionCounts(rpc, address)
 
     def receipt_of(self, flight: Flight, timeout_s: float, *, later: Iterable[Flight] = ()) -> Mined | None:
@@ -70,6 +85,7 @@ class Outlook:
                     if taken >= 3 and self._receipt(flight) is None and not self._known([flight])[0]:
                         raise _taken(self._rpc.url, self._address, flight)
                     self._fill(pending_count, flight.nonce)
+                    self._gaps.look(mined_count, pending_count, flight.nonce, flight.fees)
                     if not taken and self._give_again([flight, *later]):
                         pass  # told
                     elif not taken:
@@ -95,7 +111,9 @@ class Outlook:
         lost = [flight for flight, is_known in zip(flights, self._known(flights), strict=True) if not is_known]
         for flight in lost:
             self._tell(f"The node has lost {flight.order.work.what}; sending it again")
-            self.resend(flight)
+            # A pool that is full drops first what pays less than the base fee.
+            if self._rpc.head().base_fee_wei > flight.fees.max_fee_wei or not self.resend(flight):
+                self._raise_fee(flight)
         return flights[0] in lost
 
     def is_known(self, flight: Flight) -> bool:
@@ -121,9 +139,9 @@ class Outlook:
             return True
         return mined is None or mined.block_number > flight.quote.block_number
 
-    def resend(self, flight: Flight) -> None:
-        """Send the same transaction again."""
-        self._resend(flight.raw)
+    def resend(self, flight: Flight) -> bool:
+        """Send the same transaction again; whether its fee is high enough for the node."""
+        return self._resend(flight.raw)
 
     def send_again(self, nonce: int, raw: bytes | None) -> None:
         """Gives the node a mined transaction that it has lost, with those of the account that it lost before it."""
@@ -142,13 +160,17 @@ class Outlook:
             raw = self._earlier(nonce)
             if raw is not None:
                 self._tell("A reorganisation took back an earlier transaction; sending it again")
-                self._resend(raw)
+                if not self._resend(raw):
+                    self._raise_earlier(nonce)
 
-    def _resend(self, raw: bytes) -> None:
+    def _resend(self, raw: bytes) -> bool:
+        """Whether the fee is high enough for the node, as far as it says."""
         try:
             self._rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
-        except RpcError:
-            return  # known, mined meanwhile, or to be tried again: the receipt decides
+        except RpcError as error:
+            # Anything else: known, mined meanwhile, or to be tried again. The receipt decides.
+            return not isinstance(error, RpcFailed) or error.kind != Refusal.UNDERPRICED
+        return True
 
 
 def _taken(url: str, address: Address, flight: Flight) -> NonceTaken:

@@ -19,7 +19,7 @@ from opml_dispute.chain.data_fee import data_fees_wei
 from opml_dispute.chain.fees import BlobsUnsupported, FeeTooHigh, suggest, with_blob_fee
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
-from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcFailed
+from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, RpcFailed
 from opml_dispute.chain.transactions import (
     ENVELOPE_BYTES,
     MAX_TRANSACTION_BYTES,
@@ -130,3 +130,19 @@ def _quote(address: Address, order: Order, estimate: Any, terms: Quote, balance_
     if balance_wei < needed_wei or is_poor:
         return NotEnoughFunds(address, max(balance_wei, 0), max(needed_wei, balance_wei + 1), work.what)
     return quote
+
+
+def reason_of_failure(rpc: Rpc, address: Address, order: Order, gas: int, block_number: int) -> bytes:
+    """
+    What a transaction that failed in a block reverts with if it is simulated there; empty if it no longer fails.
+
+    `gas` is its limit, 0 if that is not known.
+    """
+    limit = {"gas": hex(gas)} if gas else {}
+    try:
+        rpc.request("eth_call", call_object(address, order.work, order.value_wei) | limit, hex(block_number))
+    except Reverted as reverted:
+        return reverted.data
+    except RpcError:
+        return b""
+    return b""

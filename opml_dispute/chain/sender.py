@@ -24,12 +24,13 @@ from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.blob_transactions import PoolSigning, blob_fields
 from opml_dispute.chain.confirming import await_confirmations
-from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees, raised
+from opml_dispute.chain.gaps import Gaps
 from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
 from opml_dispute.chain.keys import Signing
 from opml_dispute.chain.left_behind import LeftBehind
 from opml_dispute.chain.outlook import Flight, Outlook
-from opml_dispute.chain.quoting import call_object, quotes_for
+from opml_dispute.chain.quoting import call_object, quotes_for, reason_of_failure
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
@@ -77,7 +78,18 @@ class Sender:
         self._folder = folder
         self._flights: deque[Flight] = deque()
         self._left = LeftBehind(rpc, account.address, self._signing, self._ledger, tell)
-        self._outlook = Outlook(rpc, account.address, tell, earlier=self._left.signed)
+        self._gaps = Gaps(
+            rpc, account.address, self._signing, self._ledger, lambda: self.chain_id, tell, is_own=self._left.has
+        )
+        self._outlook = Outlook(
+            rpc,
+            account.address,
+            tell,
+            earlier=self._left.signed,
+            gaps=self._gaps,
+            raise_fee=self._raise_fee,
+            raise_earlier=lambda nonce: self._left.push(nonce, self.max_fee_wei, is_lost=True),
+        )
         self._stuck: dict[int, Fees] = {}
         self._sent: set[bytes] = set()
         self._nonce: int | None = None
@@ -261,6 +273,8 @@ class Sender:
                         order.work.what,
                     ) from None
                 is_race = "replacement" in error.message.lower() and replaces is None  # another process has the nonce
+                if is_race:
+                    self._gaps.believe()
                 higher = fees.bumped(self.max_fee_wei) if error.kind == Refusal.UNDERPRICED and not is_race else None
                 if higher is not None:
                     fees = higher
@@ -289,7 +303,7 @@ class Sender:
                 return mined, higher
         after_flights = self._flights[-1].nonce + 1 if self._flights else 0
         # WHY NOT count here: the node's count may go down again with a reorganisation, and a gap is never mined.
-        return max(pending, after_flights), None
+        return max(self._gaps.next_nonce(mined, pending), after_flights), None
 
     def _signed(
         self, ledger: KeyLedger, order: Order, quote: Quote, fees: Fees, nonce: int, hashes: list[bytes]
@@ -307,33 +321,42 @@ class Sender:
         else:
             ledger.keep_blobs(nonce, sidecar.hex_hashes, sidecar.to_bytes())
         if order.once:
-            ledger.note(_digest(order), JournalEntry(nonce, tuple(hashes), raw))
+            ledger.note(order.digest, JournalEntry(nonce, tuple(hashes), raw))
         return Flight(order, quote, fees, nonce, raw, hashes)
 
     def _drop(self, ledger: KeyLedger, order: Order) -> None:
         """The node refused it for good: nothing is in flight."""
         if order.once:
-            ledger.forget(_digest(order))
+            ledger.forget(order.digest)
 
     def _resume(self, ledger: KeyLedger, order: Order) -> Receipt | None:
         """The result of the same order in an earlier process; None if there was none, or if it was never mined."""
-        entry = ledger.find(_digest(order))
+        entry = ledger.find(order.digest)
         if entry is None:
             return None
-        quote = Quote(0, Fees(0, None), -1)
-        flight = Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
+        flight = self._resumed(ledger, order, entry)
         if entry.nonce > self._outlook.counts.sure()[1] and not self._outlook.is_known(flight):
-            ledger.forget(_digest(order))  # of another chain with this id: its nonce would never be reached
+            ledger.forget(order.digest)  # of another chain with this id: its nonce would never be reached
             return None
         self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
-        result = self._land(flight, timeout_s=self._timeout_s)
+        result = self._land(flight)
         if isinstance(result, NonceTaken | Reverted):
-            ledger.forget(_digest(order))
+            ledger.forget(order.digest)
         if isinstance(result, Reverted) or (isinstance(result, NonceTaken) and not order.is_paid_once):
             return None
         if isinstance(result, OpmlError):
             raise result
         return result
+
+    def _resumed(self, ledger: KeyLedger, order: Order, entry: JournalEntry) -> Flight:
+        """As an earlier process sent it last; without gas if the journal does not say how it was signed."""
+        forms = ledger.launched().get(entry.nonce, ())
+        fields = next((form.fields for form in reversed(forms) if form.hash in entry.hashes), {})
+        names = blob_fields(order.work.blobs).get("blobVersionedHashes")
+        is_same = bool(fields) and fields.get("blobVersionedHashes") == names
+        fees = Fees.of(fields) if is_same else Fees(self.max_fee_wei, None)
+        quote = Quote(int(fields["gas"]) if is_same else 0, fees, -1)
+        return Flight(order, quote, fees, entry.nonce, entry.raw, list(entry.hashes))
 
     # ---- until it is mined ----
 
@@ -382,8 +405,12 @@ class Sender:
 
     def _raise_fee(self, flight: Flight) -> None:
         """Sends it with a higher fee under its nonce, if the limit allows."""
-        higher = flight.fees.bumped(self.max_fee_wei)
-        if higher is None or flight.quote.gas == 0:
+        higher = None if flight.quote.gas == 0 else raised(self.rpc, flight.fees, self.max_fee_wei)
+        if higher is None:
+            limit = f"{flight.order.work.what} is not mined yet, and --max-fee allows no higher fee"
+            if limit not in flight.told and flight.quote.gas > 0:
+                flight.told.add(limit)
+                self._tell(limit)
             self._outlook.resend(flight)
             return
         ledger = self._ledger()
@@ -399,7 +426,7 @@ class Sender:
             gas = f"{mined.gas_used:,} of {flight.quote.gas:,} gas" if flight.quote.gas else f"{mined.gas_used:,} gas"
             raise Reverted(
                 f"{work.what} (transaction 0x{mined.transaction_hash.hex()})",
-                self._why(flight, mined),
+                reason_of_failure(self.rpc, self.address, flight.order, flight.quote.gas, mined.block_number),
                 otherwise=f"it failed in block {mined.block_number} after {gas}, and the node gives no reason",
             )
         return Receipt(
@@ -414,21 +441,3 @@ class Sender:
             data_fee_wei=mined.data_fee_wei,
             blob_fee_wei=mined.blob_fee_wei,
         )
-
-    def _why(self, flight: Flight, mined: Mined) -> bytes:
-        """The reason of a failed transaction, found by simulating it at its block; empty if it no longer fails."""
-        gas = {"gas": hex(flight.quote.gas)} if flight.quote.gas else {}
-        again = call_object(self.address, flight.order.work, flight.order.value_wei) | gas
-        try:
-            self.rpc.request("eth_call", again, hex(mined.block_number))
-        except Reverted as reverted:
-            return reverted.data
-        except RpcError:
-            return b""
-        return b""
-
-
-def _digest(order: Order) -> bytes:
-    """The digest by which two orders are the same."""
-    to = bytes.fromhex(order.work.to[2:]) if isinstance(order.work, Call) else b""
-    return to.rjust(20, b"\0") + order.value_wei.to_bytes(32, "big") + order.work.data

@@ -164,6 +164,12 @@ class Order(NamedTuple):
             )
 
     @property
+    def digest(self) -> bytes:
+        """By which two orders are the same."""
+        to = bytes.fromhex(self.work.to[2:]) if isinstance(self.work, Call) else b""
+        return to.rjust(20, b"\0") + self.value_wei.to_bytes(32, "big") + self.work.data
+
+    @property
     def is_paid_once(self) -> bool:
         """Whether sending it under another nonce, if a node lied about the first, would pay twice."""
         return self.once and self.value_wei > 0

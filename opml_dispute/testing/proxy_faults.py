@@ -116,6 +116,10 @@ def _is_head(request: Request) -> bool:
     return request.get("method") == "eth_getBlockByNumber" and request.get("params", [None])[0] == "latest"
 
 
+def _is_count_of_waiting(request: Request) -> bool:
+    return request.get("method") == "eth_getTransactionCount" and request.get("params", ["", "pending"])[1] == "pending"
+
+
 _SENDING: Final = ("eth_sendRawTransaction",)
 _READING: Final = (
     "eth_call",
@@ -345,6 +349,11 @@ FAULTS: Final[dict[str, ProxyFault]] = {
     "pool-full": _refuses("No room in the pool.", -32000, "txpool is full", *_SENDING),
     "stale-nonce": ProxyFault(
         "A node that counts one transaction less.", _method("eth_getTransactionCount"), _stale_nonce
+    ),
+    "early-nonce": ProxyFault(
+        "A node that counts one transaction more, which waits there and nowhere else.",
+        _is_count_of_waiting,
+        lambda proxy, request, forward: _result(request, hex(int(forward(request)["result"], 16) + 1)),
     ),
     # the connection
     "http-429": ProxyFault("HTTP 429 with Retry-After.", exchange=_http(429, _LIMITED, Retry_After="0.1")),

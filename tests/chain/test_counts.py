@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.chain.counts import NEVER_SENT, TransactionCounts, created_by
+from opml_dispute.chain.fees import Fees
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError
 from opml_dispute.chain.sender import Sender
@@ -115,3 +116,67 @@ def test_the_account_that_never_sent_has_the_first_address(rpc: Rpc) -> None:
     code = "0x3060005260206000f3"
     word = rpc.request("eth_call", {"from": NEVER_SENT, "data": code}, "latest")
     assert "0x" + word[-40:] == created_by(NEVER_SENT, 0).lower()
+
+
+def test_a_node_that_always_counts_one_too_many_stops_nothing(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+    """What waits behind the nonce that was never used is mined, once, and the next one does not wait."""
+    balance_wei = rpc.balance_wei(weth.address)
+    before = TransactionCounts(rpc, sender.address).sure()[0]
+    told: list[str] = []
+    with FaultProxy(rpc.url, ["early-nonce"], every=1) as proxy, HurriedTime() as clock:
+        one = Sender(Rpc(proxy.url), devnet.account("deployer"), chain_id=devnet.CHAIN_ID, tell=told.append)
+        one.send(deposit(weth.address), value_wei=7, once=True)
+        waited_s = clock.passed_s
+        one.send(deposit(weth.address), value_wei=8, once=True)
+        one.send_all([Order(deposit(weth.address), value_wei=1)] * 2)
+    assert waited_s < 30
+    assert clock.passed_s - waited_s < 2
+    assert rpc.balance_wei(weth.address) - balance_wei == 7 + 8 + 2
+    assert TransactionCounts(rpc, sender.address).sure() == (before + 5, before + 5)
+    assert sum("was never used" in sentence for sentence in told) == 1
+
+
+def test_a_gap_that_the_node_shows_is_closed_within_seconds(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+    """It counted three too many while this was signed, and counts right after that."""
+    balance_wei, mined = rpc.balance_wei(weth.address), TransactionCounts(rpc, sender.address).sure()[0]
+    is_lying = True
+
+    def edit(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+        nonlocal is_lying
+        is_lying = is_lying and request["method"] != "eth_sendRawTransaction"
+        waits = request["method"] == "eth_getTransactionCount" and request["params"][1] == "pending"
+        return reply | {"result": hex(mined + 3)} if waits and is_lying else reply
+
+    with FaultProxy(rpc.url, edit=edit) as proxy, HurriedTime() as clock:
+        one = Sender(Rpc(proxy.url), devnet.account("deployer"), chain_id=devnet.CHAIN_ID)
+        one.send(deposit(weth.address), value_wei=7, once=True)
+    assert clock.passed_s < 12
+    assert rpc.balance_wei(weth.address) - balance_wei == 7
+    assert TransactionCounts(rpc, sender.address).sure() == (mined + 4, mined + 4)
+
+
+def test_what_another_program_sent_does_not_give_way_to_what_closes_a_gap(rpc: Rpc, weth: Any) -> None:  # noqa: F811
+    """The nonce before ours waits in the pool, for hardly more than the base fee, and is in no journal."""
+    account = devnet.account("deployer")
+    low = Fees(rpc.head().base_fee_wei * 5 // 4 + 1_000, 1)
+    mined = TransactionCounts(rpc, account.address).sure()[0]
+    fields = {"to": account.address, "data": "0x", "value": 0, "gas": 21_000, "chainId": devnet.CHAIN_ID}
+    raw, foreign = account.sign(fields | {"nonce": mined} | low.fields())
+    rpc.request("evm_setAutomine", False)
+    rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
+    with HurriedTime(lambda passed_s: rpc.request("evm_mine") if passed_s > 60 else None):
+        Sender(rpc, account, chain_id=devnet.CHAIN_ID).send(deposit(weth.address), value_wei=7)
+    assert rpc.request("eth_getTransactionReceipt", "0x" + foreign.hex())["status"] == "0x1"
+
+
+def test_one_answer_that_counts_too_many_leaves_no_gap(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+    left = [1]
+
+    def edit(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+        waits = request["method"] == "eth_getTransactionCount" and request["params"][1] == "pending"
+        return reply | {"result": hex(int(reply["result"], 16) + left.pop())} if waits and left else reply
+
+    with FaultProxy(rpc.url, edit=edit) as proxy, HurriedTime() as clock:
+        Sender(Rpc(proxy.url), devnet.account("deployer"), chain_id=devnet.CHAIN_ID).send(deposit(weth.address))
+    assert clock.passed_s < 2
+    assert not left

@@ -281,7 +281,7 @@ def test_a_proposal_is_remembered_however_many_transactions_follow(chain: Chain)
     ledger = KeyLedger(chain.deployment.chain_id, PROPOSER)
     (made,) = (nonce for nonce, forms in ledger.launched().items() if any(form.makes_game for form in forms))
     with ledger.lock():
-        for nonce in range(made + 1, made + 60):
+        for nonce in range(made + 1, made + 80):
             fields = ledger.launched()[made][0].fields | {"nonce": nonce, "data": "0x"}
             ledger.launch(nonce, Launched(nonce.to_bytes(32, "big"), fields))
     assert made in ledger.launched()
