@@ -29,6 +29,7 @@ from opml_dispute.engine.mapped_files import give_back, map_file
 from opml_dispute.model.graph_ends import fields_of
 from opml_dispute.model.long_lists import LEAST_LIST_BYTES, LongList, without_long_lists
 from opml_dispute.model.refusals import ModelFileError
+from opml_dispute.model.weights_beside import file_beside
 
 Array = npt.NDArray[Any]
 
@@ -118,50 +119,36 @@ def _apart(data: npt.NDArray[np.uint8], *, maps: bool) -> Parts | None:
     return parts
 
 
-def map_beside(model: onnx.ModelProto, folder: Path) -> dict[str, Array]:
+def map_beside(model: onnx.ModelProto, beside: Path) -> dict[str, Array]:
     """
-    Takes the large weights that lie in large files in `folder` out of the model; answers them by name.
-
-    Raises as `onnx.load_external_data_for_model` does for a file that is not there, or not allowed (outside of the
-    folder, a link, a device), and `ModelFileError` for one that is too short.
+    Takes the large weights that lie in large files beside the model's own, `beside`, out of the model; answers them by
+    name. Raises as `weights_beside.file_beside`, and `ModelFileError` for a file that is too short.
     """
     arrays: dict[str, Array] = {}
-    files: dict[str, npt.NDArray[np.uint8]] = {}
+    files: dict[Path, npt.NDArray[np.uint8]] = {}
     for tensor in model.graph.initializer:
         if not external_data_helper.uses_external_data(tensor) or tensor.name in arrays:
             continue
         size_bytes = _size_bytes(tensor)
         if sys.byteorder != "little" or size_bytes is None or size_bytes < LEAST_TENSOR_BYTES:
             continue
-        place = external_data_helper.ExternalDataInfo(tensor)
-        _expect_allowed(tensor, folder)
-        path = folder / place.location
+        path, place = file_beside(tensor, beside)
         if path.stat().st_size < LEAST_FILE_BYTES:
             continue
-        if place.location not in files:
-            files[place.location] = map_file(path)
+        if path not in files:
+            files[path] = map_file(path)
         offset = place.offset or 0
-        length = files[place.location].size - offset if place.length is None else place.length
-        if length != size_bytes or offset + length > files[place.location].size:
+        length = files[path].size - offset if place.length is None else place.length
+        if length != size_bytes or offset + length > files[path].size:
             raise ModelFileError(
-                f"{path} has {files[place.location].size:,} bytes; the tensor {tensor.name!r} of {size_bytes:,} bytes "
+                f"{path} has {files[path].size:,} bytes; the tensor {tensor.name!r} of {size_bytes:,} bytes "
                 f"was expected at {offset:,}, in {length:,}"
             )
-        array = _as_array(files[place.location], tensor, offset, offset + length)
+        array = _as_array(files[path], tensor, offset, offset + length)
         if array is not None:
             arrays[tensor.name] = array
             tensor.CopyFrom(_placeholder(tensor))
     return arrays
-
-
-def _expect_allowed(tensor: TensorProto, folder: Path) -> None:
-    """Has ONNX's library judge a tensor's file, by reading one byte of it."""
-    probe = TensorProto()
-    probe.CopyFrom(tensor)
-    for entry in [entry for entry in probe.external_data if entry.key == "length"]:
-        probe.external_data.remove(entry)
-    probe.external_data.add(key="length", value="1")
-    external_data_helper.load_external_data_for_tensor(probe, str(folder))
 
 
 def _without_raw(view: memoryview, first: int, last: int) -> tuple[TensorProto, tuple[int, int] | None]:

@@ -19,6 +19,7 @@ from onnx import TensorProto
 
 from opml_dispute.model.mapped_weights import Parts, map_beside, parse_apart
 from opml_dispute.model.refusals import InvalidModel, ModelFileError, UnsupportedOpset
+from opml_dispute.model.weights_beside import load_beside
 from opml_dispute.printable import one_line
 
 DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1, "com.microsoft": 1}
@@ -61,12 +62,11 @@ def _load(source: ModelSource, *, apart: bool) -> Parts:
         parts = (parse_apart(path) if apart else None) or Parts(_parsed(path.read_bytes(), str(path)))
         _expect_texts(parts.model, str(path))
         if apart:
-            parts.weights.update(map_beside(parts.model, path.parent))
-        onnx.load_external_data_for_model(parts.model, str(path.parent))
+            parts.weights.update(map_beside(parts.model, path))
+        load_beside(parts.model, path)
     except OSError as error:
         raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        # ONNX's library passes on as a RuntimeError what the system says of a name, such as that it is too long.
+    except ValueError as error:
         raise ModelFileError(f"cannot read the weights beside {path}: {one_line(str(error), limit=300)}") from None
     _checked(parts.model, str(path))
     return parts

@@ -127,23 +127,25 @@ def _field(number: int, content: bytes) -> bytes:
         ({"location": "../w.bin"}, "outside"),
         ({"location": "/dev/zero"}, "absolute"),
         ({"location": "link.bin"}, "symbolic link"),
+        ({"location": "circle.bin"}, "circle|symbolic links"),
         ({"location": "pipe"}, "not regular"),
         ({"location": ""}, "empty"),
         ({"location": "missing.bin"}, "missing"),
         ({"offset": "100"}, "was expected at 100"),
         ({"offset": "-4"}, "negative"),
-        ({"offset": "9" * 30}, "offset"),
+        ({"offset": "9" * 30}, "expected at 999"),
         ({"length": "8"}, "in 8"),
         ({"length": "9" * 30}, "was expected"),
     ],
 )
 def test_places_that_are_refused(tmp_path: Path, place: dict[str, str], reason: str) -> None:
-    """A file outside of the model's folder, a link, a device, and a place outside of the file are refused."""
+    """A file outside of the model's folder, a link that leads there, a device, and a place outside of the file."""
     path = tmp_path / "model.onnx"
     onnx.save(
         model_of(np.ones((5, 13), np.float32)), path, save_as_external_data=True, location="w.bin", size_threshold=0
     )
-    (tmp_path / "link.bin").symlink_to("w.bin")
+    (tmp_path / "link.bin").symlink_to("/etc/passwd")
+    (tmp_path / "circle.bin").symlink_to("circle.bin")
     os.mkfifo(tmp_path / "pipe")
     model = onnx.load(path, load_external_data=False)
     entries = {entry.key: entry.value for entry in model.graph.initializer[0].external_data} | place

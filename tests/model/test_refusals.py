@@ -119,7 +119,7 @@ def test_weights_in_a_place_that_is_no_file_beside_are_refused(tmp_path: Path, p
     path = tmp_path / "model.onnx"
     onnx.save(onnx.load(DIGITS), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("weights.bin")
+    (tmp_path / "link").symlink_to(DIGITS)
     (tmp_path / "folder").mkdir()
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
