@@ -87,6 +87,11 @@ def anvil() -> Path:
     return _foundry("anvil")
 
 
+def anvil_here() -> Path | None:
+    """The same, if it is here already: nothing is fetched. Raises `ToolMissing` if OPML_ANVIL names no program."""
+    return _override("OPML_ANVIL") or next(iter(_foundry_binaries("anvil")), None)
+
+
 def forge() -> Path:
     """The executable that runs the contracts' own tests. Raises `ToolMissing`."""
     return _foundry("forge")
@@ -168,13 +173,17 @@ def _foundry(tool: str) -> Path:
     def install(temporary: Path) -> None:
         _npm_install(node(), temporary, [f"@foundry-rs/{tool}@{FOUNDRY_VERSION}"], tool=tool)
 
-    # The npm package named `tool` is a launcher; the binary itself comes in a package for each platform.
-    pattern = f"node_modules/@foundry-rs/{tool}-*/bin/{tool}"
-    binaries = list(_fetch_once(folder, install).glob(pattern))
+    _fetch_once(folder, install)
+    binaries = _foundry_binaries(tool)
     if not binaries:
         shutil.rmtree(folder, ignore_errors=True)
         raise ToolMissing(tool, "its npm package carries no binary for this platform", hint=_override_hint(tool))
     return binaries[0]
+
+
+def _foundry_binaries(tool: str) -> list[Path]:
+    """The npm package named `tool` is a launcher; the binary itself comes in a package for each platform."""
+    return list(_tool_dir(tool, FOUNDRY_VERSION).glob(f"node_modules/@foundry-rs/{tool}-*/bin/{tool}"))
 
 
 def _fetch_once(folder: Path, install: Callable[[Path], None]) -> Path:

@@ -392,16 +392,6 @@ def test_a_keystore_signs(cli: Cli, on_chain: Chain, tmp_path: Path, monkeypatch
     assert secret.hex() not in wrong.err + wrong.out
 
 
-def test_doctor_finds_a_healthy_system_healthy_and_a_missing_chain_missing(cli: Cli, on_chain: Chain, key: Key) -> None:
-    healthy = cli("doctor", "--key-file", key("proposer"), "--json")
-    assert healthy.code == 0, healthy.out
-    assert all(item["ok"] for item in healthy.objects)
-    sick = cli("doctor", "--rpc-url", f"http://127.0.0.1:{devnet.free_port()}", "--json")
-    assert sick.code == 1
-    assert [item["check"] for item in sick.objects if item.get("ok") is False] == ["node"]
-    assert cli("doctor", "--offline").code == 0
-
-
 @pytest.mark.slow
 def test_a_devnet_starts_answers_and_stops(cli: Cli) -> None:
     port = devnet.free_port()
