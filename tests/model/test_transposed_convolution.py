@@ -15,16 +15,20 @@ from tests.model.graphs import Graph
 Array = npt.NDArray[Any]
 
 
-def spread(x: Array, w: Array, strides: list[int], extra: list[int], groups: int) -> Array:
+def spread(
+    x: Array, w: Array, strides: list[int], extra: list[int], groups: int, dilations: list[int] | None = None
+) -> Array:
     """Every element of x times the kernel, added up where it falls; before anything is cut off."""
     n, channels, *spatial = x.shape
     _, m, *kernel = w.shape
-    sizes = [s * (size - 1) + e + k for s, size, e, k in zip(strides, spatial, extra, kernel, strict=True)]
+    steps = dilations or [1] * len(kernel)
+    spans = [d * (k - 1) + 1 for d, k in zip(steps, kernel, strict=True)]
+    sizes = [s * (size - 1) + e + k for s, size, e, k in zip(strides, spatial, extra, spans, strict=True)]
     out = np.zeros((n, groups, m, *sizes))
     x, w = x.reshape(n, groups, channels // groups, *spatial), w.reshape(groups, channels // groups, m, *kernel)
     every: tuple[Any, ...] = (slice(None),)
     for at in np.ndindex(*spatial):
-        place = tuple(slice(i * s, i * s + k) for i, s, k in zip(at, strides, kernel, strict=True))
+        place = tuple(slice(i * s, i * s + k, d) for i, s, k, d in zip(at, strides, spans, steps, strict=True))
         out[every * 3 + place] += np.einsum("ngc,gcm...->ngm...", x[every * 3 + at], w)
     return out.reshape(n, groups * m, *sizes)
 
@@ -68,3 +72,27 @@ def test_no_product_with_zeros_between_elements() -> None:
     kernels = [node.kernel for node in compile_model(model).nodes]
     assert kernels.count("CONV") == 4
     assert "FILL" not in kernels
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_not_finite_meet_elements_alone(odd: float) -> None:
+    """No zero of a padding, or between elements, is multiplied by them: that would be NaN."""
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        rank, groups = int(rng.integers(1, 3)), int(rng.integers(1, 3))
+        strides, steps, kernel, size = ([int(n) for n in rng.integers(1, most, rank)] for most in (4, 3, 4, 5))
+        x = rng.integers(-3, 4, (2, groups * 2, *size)).astype(np.float32)
+        w = rng.integers(-3, 4, (groups * 2, 2, *kernel)).astype(np.float32)
+        w.reshape(-1)[rng.integers(0, w.size)] = odd
+        bias = rng.integers(-3, 4, groups * 2).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            full = spread(x, w, strides, [0] * rank, groups, steps)
+        pads = [int(rng.integers(0, (n - 1) // 2 + 1)) for n in full.shape[2:]]
+        cut = tuple(slice(p, n - p) for p, n in zip(pads, full.shape[2:], strict=True))
+        expected = full[(slice(None), slice(None), *cut)] + bias.reshape(-1, *(1,) * rank)
+        graph = Graph()
+        names = [graph.input("x", x.shape), graph.constant(w), graph.constant(bias)]
+        more: dict[str, Any] = {"strides": strides, "dilations": steps, "pads": pads * 2, "group": groups}
+        model = graph.model([graph.node("ConvTranspose", *names, **more)])
+        (found,) = Inference(compile_model(model), {"x": x}).outputs().values()
+        np.testing.assert_array_equal(found, expected.astype(np.float32))

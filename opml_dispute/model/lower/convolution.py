@@ -103,7 +103,8 @@ def conv_transpose(
 
     Computed as a convolution of x, with stride - 1 zeros between its elements, over w turned around; or, where there
     are no dilations, as one convolution for each place that an output may have between two elements of x
-    (`_phase_by_phase`), which multiplies by no zeros.
+    (`_phase_by_phase`), which multiplies by no zeros. Where constant weights are not finite, a zero that is multiplied
+    by them would be seen: then tap by tap (`_tap_by_tap`).
     """
     rank = x.rank - 2
     if group < 1 or x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
@@ -119,6 +120,8 @@ def conv_transpose(
     # [C][M/group][kernel] -> [group][M/group][C/group][kernel]
     m = w.shape[1]
     by_output = g.reshape(w, (group, w.shape[0] // group, m, *kernel)).transposed((0, 2, 1, *range(3, 3 + rank)))
+    if w.is_constant and not w.dtype.is_integer and not np.isfinite(w.values()).all():
+        return _tap_by_tap(g, x, by_output, bias, strides, dilations, begin, out)
     if 1 < prod(strides) <= MOST_PHASES and max(dilations) == 1 and min(out) > 0:
         return _phase_by_phase(g, x, by_output, bias, strides, begin, out)
     spread = tuple(s * (n - 1) + 1 for s, n in zip(strides, x.shape[2:], strict=True))
@@ -204,6 +207,36 @@ def _phase_by_phase(
         at = Windows(taps, ones, ones, tuple(max(b, 0) for b in before), none, counts)
         g.copy(part, g.conv(inside, turned, bias, at, groups=group))
     return whole
+
+
+def _tap_by_tap(
+    g: Builder, x: Tensor, w: Tensor, bias: Tensor | None, strides: Shape, dilations: Shape, begin: Shape, out: Shape
+) -> Tensor:
+    """
+    A transposed convolution, w[group][M/group][C/group][kernel], as the sum of what each tap makes of x.
+
+    It multiplies nothing but elements of x by weights, and takes an addition of the whole output for each tap.
+    """
+    group, m, depth, *kernel = w.shape
+    shape = (x.shape[0], group * m, *out)
+    total = g.filled(shape, 0, x.dtype)
+    for tap in np.ndindex(*kernel):
+        taken, target = x, g.made(x.dtype, shape, x, w)
+        g.copy(target, g.scalar(0, x.dtype))
+        weights, view = w, target
+        for d, (t, n, s, size) in enumerate(zip(tap, x.shape[2:], strides, out, strict=True)):
+            shift = int(t) * dilations[d] - begin[d]  # the element i of x comes to s i + shift
+            first = max(0, -(shift // s))
+            count = max(0, min(n, -(-(size - shift) // s)) - first)
+            taken = taken.sliced(2 + d, first, count)
+            view = view.sliced(2 + d, s * first + shift, count, s) if count else view
+            weights = weights.sliced(3 + d, int(t), 1)
+        if taken.size == 0:
+            continue
+        columns = g.reshape(taken, (x.shape[0], group, depth, prod(taken.shape[2:])))
+        g.copy(view, g.reshape(g.contract(g.reshape(weights, (group, m, depth)), columns), view.shape))
+        total = g.add(total, target)
+    return total if bias is None else g.add(total, g.reshape(bias, (bias.size, *(1,) * len(out))))
 
 
 def _cropping(
