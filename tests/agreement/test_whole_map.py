@@ -239,7 +239,7 @@ def test_every_error_of_tensor_calls(number: int) -> None:
     sizes = (*range(8), 12, 39, 40, 62, 63, 64, 65, 2**32 + 5, 2**63 + 40, 2**64 - 1)
     for k in sizes:
         span = 1 << k if 5 <= k <= 63 else 1 << 40
-        for address in {0, 1 << 40, span, (1 << 64) - span, (1 << 40) + 8, (1 << 40) + 32, 1 << 63}:
+        for address in {0, 1 << 40, span, (1 << 64) - span, (1 << 40) + 1, (1 << 40) + 32, 1 << 63}:
             for leaf in {(address - 32) % 2**64, address, (address + span) % 2**64, DATA, DATA + 8, DATA + 1, 3 << 62}:
                 is_right = (
                     5 <= k <= 63 and address % span == 0 and leaf % 32 == 0 and not address <= leaf < address + span
