@@ -65,6 +65,38 @@ def test_pooling(bench: Bench, kind: Pooling, awkward: bool) -> None:
         assert same_bits(plain, fast), f"seed {seed}: {case.record}"
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("width", [8, 33, 55, 111])
+def test_maxima_of_windows_two_columns_apart(bench: Bench, kernel: int, width: int) -> None:
+    """A zero's sign and NaN follow the order of the taps, wherever they are; other numbers no order."""
+    rng = np.random.default_rng([kernel, width])
+    for strange in (None, -0.0, np.float32(np.nan), -np.inf):
+        for pad, tall in ((0, 2), (1, 3), (1, 1)):
+            out = (width + 2 * pad - kernel) // 2 + 1
+            sides, windows = (13, width, 1), (tall, kernel, 1)
+            rows = (13 + 2 * pad - tall) // 2 + 1
+            pads, outputs = (pad, pad, 0), (rows, out, 1)
+            make = Maker(rng, awkward=False)
+            x = rng.integers(-3, 1, 5 * 13 * width).astype(np.float32) + np.float32(0)
+            if strange is not None:
+                x[rng.integers(0, x.size, 40)] = strange
+            fields = (sides, windows, (2, 2, 1), (1, 1, 1), pads, outputs, pads)
+            record = Record(
+                opcode=Opcode.POOL,
+                dtype_out=DType.F32,
+                out=ARENA.offset,
+                inputs=(make.put(x),),
+                dtypes_in=(DType.F32,),
+                rank=2,
+                imm=words(Pooling.MAX),
+                body=body(2, 1, 5, 0, 0, *(value for column in fields for value in column)),
+            )
+            case = make.case(record, 5 * rows * out).part(0, 5 * rows * out)
+            plain, fast = bench.run(case, PLAIN), bench.run(case, FAST)
+            assert plain[0] == fast[0] == 0
+            assert same_bits(plain[1], fast[1]), f"{strange} {pad} {tall}"
+
+
 def power(seed: int, exponent: str) -> Case:
     """Mostly positive bases, so that whole stretches are; a row of exponents, or one for all."""
     rng = np.random.default_rng(seed)

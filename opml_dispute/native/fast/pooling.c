@@ -6,17 +6,7 @@
 #include "kernels/float32.h"
 #include "kernels/window.h"
 #include "fast.h"
-
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define WIDTH 16
-#elif defined(__AVX2__)
-#define WIDTH 8
-#else
-#define WIDTH 4
-#endif
-typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-typedef int32_t veci __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+#include "pool_vectors.h"
 
 enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 
@@ -25,26 +15,6 @@ enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 #define SIZE_MOST     (1ll << 28)
 
 /* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
-
-static vec choose(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
-/* The second of equals; NaN if one is. */
-static vec greater(vec x, vec y) { return choose((x > y) | (x != x), x, y); }
-static vec canonical_vec(vec x)
-{
-    veci is_nan = ((veci)x & 0x7fffffff) > 0x7f800000;
-    return choose(is_nan, (vec)((veci){0} + 0x7fc00000), x);
-}
-
-/* Stores the first n lanes, fewer than all. */
-INLINE void store_first(float *to, vec x, i64 n)
-{
-#if WIDTH == 16
-    _mm512_mask_storeu_ps(to, (__mmask16)((1u << n) - 1), (__m512)x);
-#else
-    for (i64 i = 0; i < n; i++)
-        to[i] = x[i];
-#endif
-}
 
 /* By how many taps each sum of a row is divided: `outer` rows of taps, and those along the row. */
 static void count_taps(float *count, const struct window *g, i64 outer, int padded)
@@ -69,17 +39,6 @@ static i64 padded_taps(const struct window *g, int d, i64 at)
 
 /* Rows are read with a step of at most this; with another they are read number by number. */
 #define STEP_MOST 8
-
-INLINE vec every_second(vec low, vec high)
-{
-#if WIDTH == 16
-    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-#elif WIDTH == 8
-    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
-#else
-    return __builtin_shufflevector(low, high, 0, 2, 4, 6);
-#endif
-}
 
 /* from[0], from[step], from[2 * step] ... for step 1 to STEP_MOST */
 INLINE vec load_step(const float *from, i64 step)
@@ -182,6 +141,100 @@ INLINE void pool_row(const struct source *from, const struct window *g, int is_m
     }
 }
 
+/* ---- maxima of columns, then along the row ---- */
+
+/* That is another order than that of the taps, which decides between zeros of both signs and makes NaN canonical: with -0
+ * or NaN among the numbers a row is made tap by tap. */
+#if WIDTH == 16
+typedef __mmask16 unordered;
+INLINE unordered is_unordered(vec x) { return _mm512_fpclass_ps_mask((__m512)x, 0x01 | 0x80 | 0x04); }
+INLINE int has_any(unordered found) { return found != 0; }
+INLINE vec greatest(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
+INLINE vec lanes_or(vec x, const float *from, i64 first, i64 end)
+{
+    return (vec)_mm512_mask_loadu_ps((__m512)x, (__mmask16)((1u << end) - (1u << first)), from);
+}
+#else
+typedef veci unordered;
+INLINE unordered is_unordered(vec x) { return (x != x) | ((veci)x == INT32_MIN); }
+INLINE int has_any(unordered found)
+{
+    int any = 0;
+    for (int i = 0; i < WIDTH; i++)
+        any |= found[i];
+    return any;
+}
+INLINE vec greatest(vec x, vec y) { return choose(x > y, x, y); }
+/* Lanes [first, end) of what lies there, those of x beside them. */
+INLINE vec lanes_or(vec x, const float *from, i64 first, i64 end)
+{
+    for (i64 i = first; i < end; i++)
+        x[i] = from[i];
+    return x;
+}
+#endif
+
+/* The greatest of each column from coordinate `at` on in some rows, of `size` coordinates; the padding is -infinity. */
+INLINE vec column_maxima(const float *x, i64 rows, i64 apart, i64 at, i64 size, unordered *found)
+{
+    vec padding = (vec){0} - f32_inf(), value = padding;
+    if (at >= 0 && at + WIDTH <= size) {
+        for (i64 h = 0; h < rows; h++) {
+            vec y = *(const vec *)(x + h * apart + at);
+            *found |= is_unordered(y);
+            value = greatest(value, y);
+        }
+        return value;
+    }
+    i64 first = at < 0 ? -at : 0, end = size - at < WIDTH ? size - at : WIDTH;
+    for (i64 h = 0; h < rows && first < end; h++) {
+        vec y = lanes_or(padding, x + h * apart + at, first, end);
+        *found |= is_unordered(y);
+        value = greatest(value, y);
+    }
+    return value;
+}
+
+/* A whole output row of windows of one plane, `rows` of the input high, `kernel` columns wide, 2 or 3, and two apart; 0 if
+ * there is -0 or NaN. */
+INLINE int maxima_by_columns(const struct source *from, const struct window *g, i64 rows, i64 kernel, float *out)
+{
+    i64 size = g->input[2], apart = from->apart[1], columns = g->output[2];
+    const float *x = from->row + from->first[0] * from->apart[0] + from->first[1] * apart;
+    unordered found = {0};
+    vec low = column_maxima(x, rows, apart, -g->pad[2], size, &found);
+    for (i64 j = 0, at = -g->pad[2]; j < columns; j += WIDTH, at += 2 * WIDTH) {
+        for (i64 i = ROWS_AHEAD; kernel == 3 && i < ROWS_AHEAD + 2; i++) {
+            __builtin_prefetch(x + i * apart + at);
+            __builtin_prefetch(x + i * apart + at + WIDTH);
+        }
+        vec high = column_maxima(x, rows, apart, at + WIDTH, size, &found), even = every_second(low, high);
+        vec value = greatest(even, every_second(next_lanes(low, low), next_lanes(high, high)));
+        low = column_maxima(x, rows, apart, at + 2 * WIDTH, size, &found);
+        if (kernel == 3)
+            value = greatest(value, next_lanes(even, low));
+        if (columns - j >= WIDTH)
+            *(vec *)(out + j) = value;
+        else
+            store_first(out + j, value, columns - j);
+    }
+    return !has_any(found);
+}
+
+/* `pool_row` of maxima for which neighbouring taps, two columns apart from window to window, are usual. */
+INLINE void max_row(const struct source *from, const struct window *g, i64 kernel, float *out, i64 begin, i64 end)
+{
+    i64 rows = from->last[1] - from->first[1];
+    int is_whole = begin == 0 && end == g->output[2] && from->last[0] - from->first[0] == 1 && rows > 1;
+    int done = 0;
+    if (is_whole && rows == kernel) /* the usual number is known here */
+        done = maxima_by_columns(from, g, kernel, kernel, out);
+    else if (is_whole)
+        done = maxima_by_columns(from, g, rows, kernel, out);
+    if (!done)
+        pool_row(from, g, 1, 2, kernel, 1, NULL, out, begin, end);
+}
+
 typedef void row_function(const struct source *, const struct window *, const float *, float *, i64, i64);
 #define ROW_FUNCTION(NAME, IS_MAX, STEP, KERNEL, DILATION)                                                             \
     static void NAME(const struct source *from, const struct window *g, const float *count, float *out, i64 begin,     \
@@ -193,9 +246,16 @@ ROW_FUNCTION(max_any, 1, g->stride[2], g->kernel[2], g->dilation[2])
 ROW_FUNCTION(max_step_1, 1, 1, g->kernel[2], g->dilation[2])
 ROW_FUNCTION(max_step_2, 1, 2, g->kernel[2], g->dilation[2])
 ROW_FUNCTION(max_3_step_1, 1, 1, 3, 1)
-ROW_FUNCTION(max_3_step_2, 1, 2, 3, 1)
-ROW_FUNCTION(max_2_step_2, 1, 2, 2, 1)
 ROW_FUNCTION(max_4_step_4, 1, 4, 4, 1)
+#define MAX_ROW_FUNCTION(NAME, KERNEL)                                                                                 \
+    static void NAME(const struct source *from, const struct window *g, const float *count, float *out, i64 begin,     \
+                     i64 end)                                                                                          \
+    {                                                                                                                  \
+        (void)count; /* of sums */                                                                                     \
+        max_row(from, g, KERNEL, out, begin, end);                                                                     \
+    }
+MAX_ROW_FUNCTION(max_2_step_2, 2)
+MAX_ROW_FUNCTION(max_3_step_2, 3)
 ROW_FUNCTION(sum_any, 0, g->stride[2], g->kernel[2], g->dilation[2])
 ROW_FUNCTION(sum_step_1, 0, 1, g->kernel[2], g->dilation[2])
 ROW_FUNCTION(sum_step_2, 0, 2, g->kernel[2], g->dilation[2])
