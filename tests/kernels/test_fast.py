@@ -200,6 +200,21 @@ def test_convolution_of_patches(bench: Bench, size: int) -> None:
     agree(bench, strewn_case(rng, cases.conv(Maker(rng, awkward=False), shape, (1, 3, 20, 1), F32)))
 
 
+@pytest.mark.parametrize("depth", [2, 17, 130, 300, 512])
+@pytest.mark.parametrize("channels", [29, 57, 150])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_of_one_tap_over_many_columns(bench: Bench, depth: int, channels: int, stride: int) -> None:
+    """More rows than a tile has, so that its columns are kept for the rows below; more columns than are, or fewer."""
+    rng = np.random.default_rng([depth, channels, stride])
+    side = int(rng.choice([11, 18, 21] if depth * channels < 20000 else [7, 11]))
+    sides, out = [(side - 1) * stride + 1] * 2, [side, side, 1]
+    at = [[*sides, 1], [1, 1, 1], [stride, stride, 1], [1, 1, 1], [0, 0, 0], out, [0, 0, 0]]
+    case = cases.conv(Maker(rng, awkward=False), at, (2, depth, channels, 1), F32)
+    case = strewn_case(rng, case)
+    agree(bench, case.part(0, 2 * channels * side * side))
+    agree(bench, case.part(5 * side * side, (channels + 9) * side * side))
+
+
 def images(rng: Rng) -> list[list[int]]:
     """Images as wide as up to five vectors, with windows of any size over them, strides of 1 to 3 and all paddings."""
     fields: list[list[int]] = [[] for _ in range(7)]

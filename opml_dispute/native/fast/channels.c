@@ -21,7 +21,8 @@ enum reading { PACKED, ONE_RUN, TWO_RUNS, READINGS };
 struct channel_tile {
     u64 depth;
     const float *panel; /* [depth][TILE_N] */
-    const float *ahead; /* null, or what panel to fetch for later */
+    const float *ahead; /* from where to fetch the next panel for later, */
+    i64 step;           /* and so many floats further for each term */
     const float *x;     /* what is packed, or what the first position reads */
     i64 second;         /* of the second run of positions, behind the first */
     const i64 *terms;   /* of what is not packed: where each term lies */
@@ -38,7 +39,8 @@ INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned 
     /* Where nothing is to be fetched, what is read now is: no step of a term has to ask. */
     const float *next = t->next ? t->next : x;
     const i64 *terms = t->terms, *next_terms = t->next ? t->next_terms : terms;
-    i64 ahead = t->ahead ? t->ahead - panel : 0;
+    const float *ahead = t->ahead;
+    i64 step = t->step;
     u64 depth = t->depth;
     unsigned run = reading == TWO_RUNS ? positions / 2 : positions;
 #pragma clang loop unroll(full)
@@ -53,9 +55,8 @@ INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned 
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             weights[v] = *(const vec *)(panel + v * LANES);
-#pragma clang loop unroll(full)
-        for (unsigned v = 0; v < nv; v++)
-            __builtin_prefetch(panel + ahead + v * LANES, 0, 2);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += step;
         if (reading != PACKED)
             __builtin_prefetch(next + next_terms[k], 0, 2);
 #pragma clang loop unroll(full)
@@ -205,7 +206,7 @@ INLINE void finish_square(const struct channels *c, u64 m, const float *sums, i6
     const float *add = adds ? c->add + at : NULL;
     /* x + -0 is x, also for -0, which a sum too small to be told from 0 is. */
     vec bias = c->bias ? *(const vec *)(c->bias + m) : -0.0f - (vec){0};
-    vec least = (vec){0} + (c->relu ? 0.0f : -f32_inf());
+    ending end = ending_of(c->relu);
     vec row[LANES];
 #pragma clang loop unroll(full)
     for (unsigned j = 0; j < LANES; j++)
@@ -218,7 +219,7 @@ INLINE void finish_square(const struct channels *c, u64 m, const float *sums, i6
             y += load_some(add, n);
             add += o_m;
         }
-        store_some(to, at_least(canonical_vec(y), least), n);
+        store_some(to, ended(y, end), n);
     }
 }
 
@@ -355,6 +356,8 @@ static void run_some(const struct channels *c, u64 m, u64 last, const struct blo
     unsigned count = end - first;
     i64 places[DEPTH_MOST];
     expect_sums(c, places);
+    /* Each tile fetches its share of the next panel: as much at once as one tile reads comes too fast to be waited for. */
+    u64 share = (TILE_N + cut.tiles - 1) / cut.tiles;
     i64 reach = b->in[end - 1] + 1 - b->in[first]; /* about as far behind them the next positions lie */
     for (u64 k = 0, terms; k < c->K; k += terms) {
         terms = c->K - k < depth ? c->K - k : depth;
@@ -369,7 +372,8 @@ static void run_some(const struct channels *c, u64 m, u64 last, const struct blo
                 unsigned from = cut.tile[i].first, n = cut.tile[i].count;
                 struct channel_tile t = {.depth = terms,
                                          .panel = at,
-                                         .ahead = i == 0 ? next : NULL,
+                                         .ahead = next + i * terms * share,
+                                         .step = (i64)share,
                                          .x = cut.packs ? packed + i * depth * PITCH : b->in[from],
                                          .second = cut.tile[i].second,
                                          .sums = sums + ((panel - m0) * count + (from - first) * TILE_N),

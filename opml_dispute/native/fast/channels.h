@@ -14,7 +14,7 @@
 #else
 #define TILE_POSITIONS TILE_M
 #endif
-#define BLOCK_POSITIONS (8 * TILE_POSITIONS)
+#define BLOCK_POSITIONS (16 * TILE_POSITIONS)
 
 struct channels {
     u64 M, K;

@@ -216,8 +216,9 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
         }
         return 1;
     }
-    if (plane_is_worth(&k->l, rows, k->K)) {
-        struct plane plane = {&k->l, k->at, rows, k->K, w, bias, out, (i64)g->out_size, add, k->finish->relu};
+    int one_tap = g->kernel_size == 1;
+    if (plane_is_worth(&k->l, rows, k->K, one_tap)) {
+        struct plane plane = {&k->l, k->at, rows, k->K, one_tap, w, bias, out, (i64)g->out_size, add, k->finish->relu};
         return plane_run(&plane, p, end, k->s);
     }
     struct positions b = {&k->l, k->at, p};
@@ -303,7 +304,7 @@ unsigned fast_conv_columns(const struct record *r, const struct fast_prepared *p
         return 0;
     if (!prepared->memory)
         share = (share + LANES - 1) / LANES * LANES;
-    if (prepared->memory || plane_is_worth(&l, channels, K)) {
+    if (prepared->memory || plane_is_worth(&l, channels, K, g.kernel_size == 1)) {
         if (!cuts_positions(&g, share, direct))
             return 0;
     } else {

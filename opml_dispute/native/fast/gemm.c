@@ -60,7 +60,7 @@ INLINE void finish_sums(const struct tile *t, vec sum[TILE_M][2], unsigned mr, u
     float *c = t->c;
     ptrdiff_t c_m = t->c_m, bias_m = t->bias_m;
     int differs = !usual && bias && t->bias_n; /* from column to column */
-    vec least = (vec){0} + (t->relu ? 0.0f : -f32_inf());
+    ending end = ending_of(t->relu);
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < mr; i++)
 #pragma clang loop unroll(full)
@@ -72,7 +72,7 @@ INLINE void finish_sums(const struct tile *t, vec sum[TILE_M][2], unsigned mr, u
                 x += bias[(ptrdiff_t)i * bias_m];
             if (add)
                 x += *(const vec *)(add + (ptrdiff_t)i * c_m + v * LANES);
-            *(vec *)(c + (ptrdiff_t)i * c_m + v * LANES) = at_least(canonical_vec(x), least);
+            *(vec *)(c + (ptrdiff_t)i * c_m + v * LANES) = ended(x, end);
         }
 }
 

@@ -15,6 +15,9 @@
 #define PLANE_ROWS TILE_M
 #endif
 
+/* How a tile gets its columns: from where they lie; so, and keeps them for the rows below; or those that were kept. */
+enum reading { LYING, KEEPING, KEPT, READINGS };
+
 struct plane_tile {
     u64 depth;
     const float *rows; /* packed [depth][height] */
@@ -26,6 +29,7 @@ struct plane_tile {
     const float *add;  /* or null; lies like out */
     int relu;
     const float *ahead; /* null, or what to fetch for later, as x */
+    float *kept;        /* [depth][TILE_N], or null: none are */
 };
 
 /* Nothing is read from `t` after a store, which could have changed it, as the compiler sees it. `usual`: there is a bias,
@@ -35,7 +39,7 @@ INLINE void finish_sums(const struct plane_tile *t, vec sum[PLANE_ROWS][2], unsi
     const float *bias = t->bias, *add = usual ? NULL : t->add;
     float *out = t->out;
     i64 o_m = t->o_m;
-    vec least = (vec){0} + (t->relu ? 0.0f : -f32_inf());
+    ending end = ending_of(t->relu);
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < height; i++)
 #pragma clang loop unroll(full)
@@ -45,11 +49,11 @@ INLINE void finish_sums(const struct plane_tile *t, vec sum[PLANE_ROWS][2], unsi
                 y += bias[i];
             if (add)
                 y += *(const vec *)(add + (i64)i * o_m + v * LANES);
-            *(vec *)(out + (i64)i * o_m + v * LANES) = at_least(canonical_vec(y), least);
+            *(vec *)(out + (i64)i * o_m + v * LANES) = ended(y, end);
         }
 }
 
-INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv)
+INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv, enum reading reading)
 {
     vec sum[PLANE_ROWS][2];
     const float *row = t->rows;
@@ -61,13 +65,19 @@ INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv)
             __builtin_prefetch(t->out + (i64)i * t->o_m + v * LANES, 1);
         }
     for (u64 k = 0; k < t->depth; k++, row += height) {
-        const float *x = t->x + t->terms[k];
+        const float *x = reading == KEPT ? t->kept + k * TILE_N : t->x + t->terms[k];
         vec column[2];
-        if (t->ahead)
+        if (reading != KEPT && t->ahead) {
             __builtin_prefetch(t->ahead + t->terms[k]);
+            __builtin_prefetch(t->ahead + t->terms[k] + LANES);
+        }
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             column[v] = *(const vec *)(x + v * LANES);
+        if (reading == KEEPING)
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < nv; v++)
+                *(vec *)(t->kept + k * TILE_N + v * LANES) = column[v];
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < height; i++) {
             vec weight = row[i] - (vec){0}; /* in every lane: x - 0 is x, also for -0 */
@@ -96,14 +106,18 @@ INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv)
 #define FOR_EACH_HEIGHT(X) FOR_EACH_HEIGHT_TO_6(X) FOR_EACH_HEIGHT_TO_8(X) FOR_EACH_HEIGHT_TO_14(X)
 
 #define TILE_FUNCTIONS(N)                                                                                              \
-    static void tile_##N##_1(const struct plane_tile *t) { run_tile(t, N, 1); }                                        \
-    static void tile_##N##_2(const struct plane_tile *t) { run_tile(t, N, 2); }
+    static void lying_##N##_1(const struct plane_tile *t) { run_tile(t, N, 1, LYING); }                                \
+    static void lying_##N##_2(const struct plane_tile *t) { run_tile(t, N, 2, LYING); }                                \
+    static void keeping_##N##_1(const struct plane_tile *t) { run_tile(t, N, 1, KEEPING); }                            \
+    static void keeping_##N##_2(const struct plane_tile *t) { run_tile(t, N, 2, KEEPING); }                            \
+    static void kept_##N##_1(const struct plane_tile *t) { run_tile(t, N, 1, KEPT); }                                  \
+    static void kept_##N##_2(const struct plane_tile *t) { run_tile(t, N, 2, KEPT); }
 FOR_EACH_HEIGHT(TILE_FUNCTIONS)
 
 typedef void tile_function(const struct plane_tile *t);
 /* clang-format off */
-static tile_function *const tiles[PLANE_ROWS][2] = { /* [height - 1][vectors - 1] */
-#define TILE_ROW(N) {tile_##N##_1, tile_##N##_2},
+static tile_function *const tiles[PLANE_ROWS][READINGS][2] = { /* [height - 1][reading][vectors - 1] */
+#define TILE_ROW(N) {{lying_##N##_1, lying_##N##_2}, {keeping_##N##_1, keeping_##N##_2}, {kept_##N##_1, kept_##N##_2}},
     FOR_EACH_HEIGHT(TILE_ROW)
 };
 /* clang-format on */
@@ -111,18 +125,25 @@ static tile_function *const tiles[PLANE_ROWS][2] = { /* [height - 1][vectors - 1
 /* Elements from one row of positions to the next in the layout. */
 static u64 pitch_of(const struct layout *l) { return (u64)(l->output[1] == 1 ? l->output[2] : l->pitch[1]); }
 
-/* More rows pass over what gemm packed often enough; more terms of a tile do not fit the nearest cache. */
+/* More rows pass over what gemm packed often enough; if tiles keep columns, theirs pass as often over these. More terms of
+ * a tile do not fit the nearest cache. */
 #define ROWS_MOST  128
 #define TERMS_MOST 512
 /* What gemm takes to pack a column, as rows. Measured. */
 #define PACKING 12
 /* From so many terms on that lie so many floats apart, no processor foresees the next tile's. */
-#define MANY_TERMS 128
-#define FAR_TERMS  512
+#define MANY_TERMS 16
+#define FAR_TERMS  128
 
-int plane_is_worth(const struct layout *l, u64 M, u64 K)
+/* Tiles of rows from which on columns are kept, where each term of them is in another channel: no line of the cache
+ * serves two terms, and few lines of so regular an order are in the nearest cache at a time. */
+#define KEEPING_TILES 3
+
+static u64 tiles_of_rows(u64 M) { return (M + PLANE_ROWS - 1) / PLANE_ROWS; }
+
+int plane_is_worth(const struct layout *l, u64 M, u64 K, int one_tap)
 {
-    return l->output[0] == 1 && M <= ROWS_MOST && K <= TERMS_MOST &&
+    return l->output[0] == 1 && (M <= ROWS_MOST || one_tap) && K <= TERMS_MOST &&
            M * pitch_of(l) <= (M + PACKING) * (u64)l->output[2];
 }
 
@@ -160,15 +181,15 @@ static void find_runs(struct runs *found, const struct layout *l, u64 f, unsigne
 }
 
 /* A tile some of whose columns are not outputs. */
-static void run_scattered(struct plane_tile *t, const struct runs *runs, unsigned height, unsigned nv, float *out,
-                          const float *add, i64 o_m)
+static void run_scattered(struct plane_tile *t, const struct runs *runs, unsigned height, unsigned nv,
+                          enum reading reading, float *out, const float *add, i64 o_m)
 {
     float sums[PLANE_ROWS * TILE_N];
     int relu = t->relu;
     t->out = sums;
     t->o_m = TILE_N;
     t->relu = relu && !add;
-    tiles[height - 1][nv - 1](t);
+    tiles[height - 1][reading][nv - 1](t);
     for (unsigned j = 0; j < runs->count; j++) {
         const struct run *p = &runs->run[j];
         float *to = out + p->position;
@@ -188,10 +209,22 @@ static void run_scattered(struct plane_tile *t, const struct runs *runs, unsigne
 /* Columns of the layout whose tiles are run for some channels before they are for the next: what these columns read then
  * stays near, and a channel's outputs are stored side by side. */
 #define BAND 256
+/* Floats of them that are kept at most. */
+#define KEPT_MOST (32 * 1024)
+
+static u64 band_of(u64 K, int keeps)
+{
+    u64 band = BAND;
+    while (keeps && band > TILE_N && band * K > KEPT_MOST)
+        band /= 2;
+    return band;
+}
 
 /* Columns [f, stop) and what of the last tile lies beyond, of the `rows` channels that begin with channel m; `last`: where
- * the columns end at position `end`. Answers where the next column is. */
-static u64 run_band(const struct plane *c, const float *packed, u64 m, u64 rows, u64 f, u64 stop, u64 last, u64 end)
+ * the columns end at position `end`. `kept`: where the first channels keep what they read for the others, or null. Answers
+ * where the next column is. */
+static u64 run_band(const struct plane *c, const float *packed, float *kept, u64 m, u64 rows, u64 f, u64 stop, u64 last,
+                    u64 end)
 {
     const struct layout *l = c->layout;
     u64 pitch = pitch_of(l), width = (u64)l->output[2], row = f / pitch, column = f % pitch;
@@ -200,6 +233,7 @@ static u64 run_band(const struct plane *c, const float *packed, u64 m, u64 rows,
     int apart = (width + LANES - 1) / LANES * LANES <= pitch + pitch / 32;
     float *out = c->out + (i64)m * c->o_m;
     const float *add = c->add ? c->add + (i64)m * c->o_m : NULL;
+    enum reading reading = !kept ? LYING : m == 0 ? KEEPING : KEPT;
     while (f < stop) {
         u64 reach = apart ? width - column : last - f;
         unsigned n = reach < TILE_N ? (unsigned)reach : TILE_N, nv = n > LANES ? 2 : 1;
@@ -210,16 +244,18 @@ static u64 run_band(const struct plane *c, const float *packed, u64 m, u64 rows,
                                .terms = l->offset,
                                .bias = c->bias ? c->bias + m : NULL,
                                .relu = c->relu,
-                               .ahead = far && m == 0 ? c->at + f + TILE_N : NULL};
+                               .ahead = far && m == 0 ? c->at + f + TILE_N : NULL,
+                               .kept = kept};
+        kept += kept ? c->K * TILE_N : 0;
         if (n == nv * LANES && column + n <= width) {
             t.out = out + row * width + column;
             t.o_m = c->o_m;
             t.add = add ? add + row * width + column : NULL;
-            tiles[rows - 1][nv - 1](&t);
+            tiles[rows - 1][reading][nv - 1](&t);
         } else {
             struct runs runs;
             find_runs(&runs, l, f, n, end);
-            run_scattered(&t, &runs, (unsigned)rows, nv, out, add, c->o_m);
+            run_scattered(&t, &runs, (unsigned)rows, nv, reading, out, add, c->o_m);
         }
         f += n;
         column += n;
@@ -235,8 +271,11 @@ static u64 run_band(const struct plane *c, const float *packed, u64 m, u64 rows,
 
 int plane_run(const struct plane *c, u64 p, u64 end, struct fast_scratch *s)
 {
-    u64 tall = (c->M + PLANE_ROWS - 1) / PLANE_ROWS, height = (c->M + tall - 1) / tall;
-    float *packed = fast_buffer_get(&s->packed, (c->M * c->K + LANES) * sizeof(float));
+    u64 tall = tiles_of_rows(c->M), height = (c->M + tall - 1) / tall;
+    /* Where rows of positions follow one another without a gap, a tile is TILE_N columns, and a band as many tiles. */
+    int keeps = c->one_tap && tall >= KEEPING_TILES && c->layout->output[1] == 1;
+    u64 band = band_of(c->K, keeps), rows_size = (c->M * c->K + 2 * LANES - 1) / LANES * LANES;
+    float *packed = fast_buffer_get(&s->packed, (rows_size + (keeps ? band * c->K : 0)) * sizeof(float));
     if (!packed)
         return 0;
     for (u64 m = 0, rows; m < c->M; m += rows) {
@@ -247,7 +286,8 @@ int plane_run(const struct plane *c, u64 p, u64 end, struct fast_scratch *s)
     for (u64 next = f; f < last; f = next)
         for (u64 m = 0, rows; m < c->M; m += rows) {
             rows = c->M - m < height ? c->M - m : height;
-            next = run_band(c, packed, m, rows, f, last - f < BAND ? last : f + BAND, last, end);
+            next = run_band(c, packed, keeps ? packed + rows_size : NULL, m, rows, f, last - f < band ? last : f + band,
+                            last, end);
         }
     return 1;
 }

@@ -28,12 +28,26 @@ INLINE vec relu_vec(vec x)
     return (vec)(~negative & (veci)x);
 }
 
-/* `least` instead of what is smaller; NaN and -0 stay. */
-INLINE vec at_least(vec x, vec least)
+/* How finished sums are put down: NaN canonical, and, of one that is rectified, +0 instead of a negative number. */
+#if LANES == 16
+typedef __m512i ending;
+INLINE ending ending_of(int relu)
 {
-    veci less = least > x;
-    return (vec)((less & (veci)least) | (~less & (veci)x));
+    /* What stands for a quiet NaN, a signalling one, 0, 1, -inf, +inf, other negative and positive numbers, from the
+     * right: 0 what is given, 1 the number itself, 8 +0. */
+    return _mm512_set1_epi32(relu ? 0x18181100 : 0x11111100);
 }
+INLINE vec ended(vec x, ending e) { return (vec)_mm512_fixupimm_ps((__m512)((veci){0} + 0x7fc00000), (__m512)x, e, 0); }
+#else
+typedef vec ending; /* instead of what is smaller */
+INLINE ending ending_of(int relu) { return (vec){0} + (relu ? 0.0f : -f32_inf()); }
+INLINE vec ended(vec x, ending e)
+{
+    vec y = canonical_vec(x);
+    veci less = e > y;
+    return (vec)((less & (veci)e) | (~less & (veci)y));
+}
+#endif
 
 /* Lanes 0, 2, 4 ... of two vectors. */
 INLINE vec even_lanes(vec low, vec high)
