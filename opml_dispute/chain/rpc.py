@@ -78,7 +78,7 @@ class UnexpectedAnswer(OpmlError):
     """A contract answered something that its ABI does not allow: it is another contract."""
 
     is_told_by_node = True
-    hint = "check the address: this looks like a different contract"
+    hint = "check the address, and the chain of --rpc-url: this looks like a different contract, or none"
 
 
 class ChainReorganised(RpcError):
@@ -124,9 +124,8 @@ class Call(Generic[T]):
         try:
             values = decode(self.signature.outputs, raw, strict=False)
         except Undecodable as error:
-            raise UnexpectedAnswer(
-                f"{self.what} at {self.to} answered {len(raw)} bytes that do not decode: {error}"
-            ) from None
+            found = f"{len(raw)} bytes that do not decode: {error}" if raw else "nothing, as where no contract is"
+            raise UnexpectedAnswer(f"{self.what} at {self.to} answered {found}") from None
         try:
             return self.parse(values[0] if len(values) == 1 else values)
         except ValueError as error:
