@@ -169,6 +169,12 @@ contract PreimageOracleTest is Test {
         oracle.loadBlobPreimagePart(5, 0, infinity, infinity, 40);
     }
 
+    function test_blob_whatFollowsAPointIsNotLookedAt() public {
+        bytes memory infinity = bytes.concat(bytes1(0xc0), new bytes(47));
+        oracle.loadBlobPreimagePart(5, 0, bytes.concat(infinity, hex"01"), bytes.concat(infinity, hex"02"), 4);
+        vm.assertTrue(oracle.preimagePartOk(preimageKey(keccak256(bytes.concat(infinity, bytes32(uint256(5)))), 5), 4));
+    }
+
     function testFuzz_precompile_readsBackItsAnswer(bytes calldata input, uint256 offset) public {
         bytes memory answer = bytes.concat(hex"01", input); // of the identity, 0x04
         offset = bound(offset, 0, answer.length + 7);

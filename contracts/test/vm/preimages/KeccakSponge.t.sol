@@ -38,6 +38,31 @@ contract KeccakSpongeTest is Test {
         vm.assertEq(state.commitment(), expected.commitment());
     }
 
+    function testFuzz_absorb_leavesAloneWhatLiesBesideTheState(uint256 behind) public pure {
+        bytes memory block_ = new bytes(KeccakSponge.BLOCK_BYTES);
+        StateMatrix memory expected;
+        StateMatrix memory state;
+        uint64[25] memory lanes = state.state;
+        uint256 kept;
+        uint256 end;
+        assembly ("memory-safe") {
+            end := add(lanes, 800)
+            let free := mload(0x40)
+            if iszero(lt(end, free)) { mstore(0x40, add(end, 0x20)) }
+            kept := mload(end)
+            mstore(end, behind)
+        }
+        state.absorb(block_);
+        uint256 found;
+        assembly ("memory-safe") {
+            found := mload(end)
+            mstore(end, kept)
+        }
+        vm.assertEq(found, behind);
+        expected.absorb(block_);
+        vm.assertEq(state.commitment(), expected.commitment());
+    }
+
     function testFuzz_absorb_looksAtEveryByte(uint256 where, uint8 change) public pure {
         vm.assume(change != 0);
         bytes memory block_ = new bytes(KeccakSponge.BLOCK_BYTES);
