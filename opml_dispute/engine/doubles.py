@@ -56,13 +56,15 @@ class Double(IntEnum):
     OF = 20
     """From another type."""
     TO = 21
-    """To another type."""
+    """To another type; to u32 by the low bits of int64, to less than 32 bits by those of int32."""
     RISING_KEY = 22
     """Integers in the order of the numbers, a NaN the greatest,"""
     FALLING_KEY = 23
     """or the least."""
     OF_KEY = 24
     RECIPROCAL = 25
+    TO_NEAREST = 26
+    """To uint32, or an integer of fewer bits: the nearest number of the type."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,25 +102,29 @@ def host_step(
     operands: Sequence[HostOperand],
     *,
     trailing: int = 0,
+    out: Operand | None = None,
+    out_strides: Sequence[int] = (),
 ) -> Step:
     """
     The step in the place of `old`, which makes what the last of them makes, packed.
 
-    The last `trailing` of the dimensions are those of what one output is made of.
+    The last `trailing` of the dimensions are those of what one output is made of. Where an output is a line of numbers,
+    `out` is the packed tensor of them all, and `out_strides` are its strides by those dimensions.
     """
     last, rank = old[-1], len(dims)
     kept = list(dims[: rank - trailing])
-    out, count = last.operands[0], prod(kept)
+    is_of_lines, out, count = out is not None, out or last.operands[0], prod(kept)
     row = np.zeros(1, RECORD)
     row["opcode"], row["rank"], row["n_in"], row["hi"] = opcode, rank, len(operands), count
     row["dtype_out"] = records.one(last.first)["dtype_out"]
     row["imm"][0, : len(immediates)] = immediates
     row["body"][0, :rank] = dims
-    row["body"][0, 8 : 8 + len(kept)] = [prod(kept[d + 1 :]) for d in range(len(kept))]
+    to = out_strides or [prod(kept[d + 1 :]) for d in range(len(kept))]
+    row["body"][0, 8 : 8 + len(to)] = to
     row["out"] = out.at
     reach = np.zeros_like(records.reach_of(0))
     reach[0] = out.lo, out.hi, out.width
-    found, packed = [Operand(out.lo, out.hi, out.width, out.at)], [True]
+    found, packed = [Operand(out.lo, out.hi, out.width, out.at)], [not is_of_lines]
     for j, operand in enumerate(operands, 1):
         width = WIDTHS[operand.dtype]
         row["dtypes_in"][0, j - 1], row["inputs"][0, j - 1] = operand.dtype, operand.at
@@ -132,4 +136,4 @@ def host_step(
     places = [step.operands[0].place for step in old[:-1]]
     dropped = {place.offset for place in places if place is not None}
     frees = [free for step in old for free in step.frees if free[0] not in dropped]
-    return Step(number, number, opcode, count, True, found, packed, last.dense, frees)
+    return Step(number, number, opcode, count, True, found, packed, is_of_lines or last.dense, frees)

@@ -33,6 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.addresses import IN_BUFFER, IN_WORKSPACE, addresses_of
+from opml_dispute.engine.double_extremes import with_double_extremes
+from opml_dispute.engine.double_scans import with_double_scans
 from opml_dispute.engine.double_sums import with_double_sums
 from opml_dispute.engine.doubles import Pattern, with_doubles
 from opml_dispute.engine.large_pages import Copy
@@ -101,7 +103,9 @@ def make_schedule(
         return None
     nodes = Records(records, extents)
     in_order = with_doubles(nodes, list(steps_of(records, extents, tiles_end)), blocks, double_patterns)
-    steps = without_interruptions(with_ranks(nodes, with_double_sums(nodes, in_order)))
+    for with_host_steps in (with_double_scans, with_double_sums, with_double_extremes, with_ranks):
+        in_order = with_host_steps(nodes, in_order)
+    steps = without_interruptions(in_order)
     places = places_of(steps)
     if places is None:
         return None

@@ -41,7 +41,7 @@ _UNARY: Final = {
     Double.SIGN: Unary.SIGN, Double.ISNAN: Unary.ISNAN,
 }  # fmt: skip
 _TYPES: Final = (DType.F32, DType.I64, DType.U64)
-"""Others are made one of these first, by a step of their own; so is what is made of binary64."""
+"""Others are made one of these first, by a step of their own, when they become binary64."""
 
 
 @cache
@@ -64,8 +64,12 @@ def _patterns() -> Iterator[Pattern]:
     yield _pattern(Double.RECIPROCAL, lambda g, x: g.unary(Unary.RECIPROCAL, x), (wide,), count=_MANY)
     for dtype in _TYPES:
         yield _pattern(Double.OF, lambda g, x: g.cast(x, DType.F64), (dtype,))
-    for dtype in (*_TYPES, DType.BOOL, DType.F16, DType.BF16):
+    for dtype in (*_TYPES, DType.BOOL, DType.F16, DType.BF16, DType.I32):
         yield _pattern(Double.TO, lambda g, x, to=dtype: g.cast(x, to), (wide,))
+    for dtype in (DType.U32, DType.U16, DType.I16, DType.U8, DType.I8):
+        by = DType.I64 if dtype is DType.U32 else DType.I32  # as ONNX's Cast makes them (lower/narrow.py)
+        yield _pattern(Double.TO, lambda g, x, by=by, to=dtype: g.cast(g.cast(x, by), to), (wide,))
+        yield _pattern(Double.TO_NEAREST, lambda g, x, to=dtype: g.cast(x, to), (wide,))
     for function in (Double.RISING_KEY, Double.FALLING_KEY):
         largest = function is Double.RISING_KEY
         yield _pattern(function, lambda g, x, up=largest: g.wide.ordered(x, largest=up), (wide,))

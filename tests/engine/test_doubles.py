@@ -17,7 +17,7 @@ from opml_dispute.engine.doubles import Double
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.host_steps import together
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.node_record import DOUBLE_SUMS, DOUBLES, RANKS, RECORD
+from opml_dispute.engine.node_record import DOUBLE_EXTREMES, DOUBLE_SCANS, DOUBLE_SUMS, DOUBLES, RANKS, RECORD
 from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model, compile_operations
@@ -87,12 +87,16 @@ def test_one_operand_is_one_operation(function: Unary, count: int) -> None:
     check(lambda g, x: g.unary(function, x), [np.resize(shuffled(), count)], [wanted])
 
 
-@pytest.mark.parametrize(
-    "kind", [DType.F32, DType.I64, DType.U64, DType.BOOL, DType.I32, DType.U8, DType.F16, DType.BF16]
-)
-def test_casts_are_one_operation_and_perhaps_a_step_from_or_to_what_is_wide(kind: DType) -> None:
-    near, halves = {DType.F32, DType.I64, DType.U64, DType.BOOL}, {DType.F16, DType.BF16}
-    check(lambda g, x: g.cast(x, kind), [AWKWARD], [Double.TO], others=kind not in near | halves)
+@pytest.mark.parametrize("kind", [kind for kind in DType if kind is not DType.F64])
+def test_casts_are_one_operation_and_perhaps_a_step_from_what_is_narrow(kind: DType) -> None:
+    near, halves = {DType.F32, DType.I64, DType.U64}, {DType.F16, DType.BF16}
+    bits = np.array([7, 8, 15, 16, 31, 32, 63, 64])
+    ends = (np.ldexp(1.0, bits)[:, None] + [-1.5, -1, -0.5, -0.25, 0, 0.5, 1, 1.5]).reshape(-1)
+    x, narrow = np.concatenate([AWKWARD, ends, -ends]), kind.is_integer and kind.width < 8 and kind is not DType.I32
+    check(lambda g, x: g.cast(x, kind), [x], [Double.TO_NEAREST if narrow else Double.TO])
+    if narrow:  # as ONNX's Cast
+        by = DType.I64 if kind is DType.U32 else DType.I32
+        check(lambda g, x: g.cast(g.cast(x, by), kind), [x], [Double.TO])
     if kind in halves:  # neighbours of what lies half way between two
         with np.errstate(all="ignore"):
             ties = np.arange(0, 1 << 15, 3, dtype=np.uint16).view(kind.numpy).astype(np.float64)
@@ -102,13 +106,11 @@ def test_casts_are_one_operation_and_perhaps_a_step_from_or_to_what_is_wide(kind
     raw = AWKWARD.view(np.uint64) >> RNG.integers(0, 64, AWKWARD.size).astype(np.uint64)
     values = raw.view(np.uint8).reshape(-1, 8)[:, : kind.width].copy().view(kind.numpy if kind.width > 1 else np.uint8)
     given = values.reshape(-1) > 3 if kind is DType.BOOL else values.reshape(-1)
-    check(lambda g, x: g.cast(x, DType.F64), [given], [Double.OF], others=kind not in near - {DType.BOOL})
+    check(lambda g, x: g.cast(x, DType.F64), [given], [Double.OF], others=kind not in near)
 
 
-def test_orders_and_extremes_are_made_of_keys() -> None:
+def test_orders_are_made_of_keys() -> None:
     x = AWKWARD[:3000].reshape(30, 100)
-    keys = [Double.RISING_KEY, Double.OF_KEY]
-    check(lambda g, a: g.reduce(Reduction.MAX, a, (1,)), [x], keys, others=1)
     check(lambda g, a: g.topk(a, 20, 1, largest=False), [x], [Double.FALLING_KEY], others=1)
 
 
@@ -231,7 +233,7 @@ def test_sums_along_any_axis_are_one_step(length: int) -> None:
     check_sums(lambda g, x: g.unary(Unary.SQRT, g.reduce(Reduction.SUM, x, (1,))), [tail], 2, alone)
 
 
-@pytest.mark.parametrize(("length", "columns"), [(3, 1), (37, 11)])
+@pytest.mark.parametrize(("length", "columns"), [(3, 1), (37, 11), (46, 9)])
 def test_a_product_of_matrices_is_one_step_and_perhaps_a_copy(length: int, columns: int) -> None:
     x, w, bias = (np.nan_to_num(shuffled(n)) for n in (5 * length, length * columns, columns))
     left, right = x.reshape(5, length), w.reshape(length, columns)
@@ -241,6 +243,10 @@ def test_a_product_of_matrices_is_one_step_and_perhaps_a_copy(length: int, colum
     copies = int(columns > 1)
     check_sums(lambda g, a, b: g.contract(a, b), [left, right], steps + copies, alone)
     check_sums(lambda g, a, b: g.contract(a, b.transposed((1, 0))), [left, right.T.copy()], steps, alone)
+    # Sums of the numbers above are mostly infinite or none; of these, each product counts.
+    near = [RNG.standard_normal(shape) * 2.0 ** RNG.integers(-9, 10, shape) for shape in (left.shape, right.shape)]
+    check_sums(lambda g, a: g.contract(a, g.constant(near[1]), g.constant(bias)), near[:1], steps + 1, alone)
+    check_sums(lambda g, a, b: g.contract(a, b), near, steps + copies, alone)
 
 
 def test_sums_of_which_a_round_is_read_elsewhere_are_two_sums() -> None:
@@ -276,3 +282,66 @@ def test_sums_in_order_are_one_step(terms: int, outputs: int) -> None:
         return total
 
     check_sums(operation, [x], 1, int(terms > 2))
+
+
+@pytest.mark.parametrize("function", [Reduction.SUM, Reduction.PROD])
+@pytest.mark.parametrize("shape", [(37,), (3, 1, 3), (5, 33, 1), (2, 9, 21), (1, 40, 11), (4, 64, 2)])
+def test_cumulative_sums_and_products_are_one_step(function: Reduction, shape: tuple[int, ...]) -> None:
+    """Of lines side by side and far apart, from either end, without their own number, and of views."""
+    axis = len(shape) // 2
+    x = shuffled(int(np.prod(shape))).reshape(shape)
+    turned = tuple(reversed(range(len(shape))))
+
+    def check_scans(operation: Operation) -> None:
+        program, values = program_of(operation, [x])
+        assert steps_of_kind(program, DOUBLE_SCANS) == (shape[axis] > 2)
+        expected = one_by_one(program, values).output_image()
+        for threads in (1, 2):
+            assert Inference(program, values, threads=threads).output_image() == expected
+
+    for exclusive, reverse in ((False, False), (False, True), (True, False), (True, True)):
+        check_scans(lambda g, a, e=exclusive, r=reverse: g.scan(function, a, axis, exclusive=e, reverse=r))
+    check_scans(lambda g, a: g.scan(function, a.transposed(turned), axis))
+    check_scans(lambda g, a: g.unary(Unary.NEG, g.scan(function, a.sliced(0, shape[0] - 1, shape[0], -1), axis)))
+
+
+@pytest.mark.parametrize(("interior", "scans"), [(0, 1), (1, 1), (2, 0), (3, 0)])
+def test_a_cumulative_sum_of_which_a_round_is_read_elsewhere_is_one_from_there_on(interior: int, scans: int) -> None:
+    """Behind two rounds of a line of twenty numbers, each four neighbours are one place of a line of five."""
+    x = shuffled(60).reshape(20, 3)
+    with float_mode():
+        g = Builder()
+        tensor = g.new(DType.F64, x.shape)
+        tensor.buffer.input_name, tensor.buffer.depends = "x", frozenset({"x"})
+        made = g.scan(Reduction.SUM, tensor, 0)
+        joined = [op.out.buffer for op in g.ops if (op.out.dtype, op.out.buffer.size) == (DType.F64, x.size)]
+        inner = Tensor(joined[2 * interior], x.shape, (3, 1), 0)
+        program = compile_operations(g, [("x", tensor)], [("a", made), ("b", inner)])
+    assert steps_of_kind(program, DOUBLE_SCANS) == scans
+    assert_same(program, {"x": x})
+
+
+@pytest.mark.parametrize("function", [Reduction.MAX, Reduction.MIN])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 77, 2), (2, 9, 300), (1, 33, 12), (31, 4, 5)])
+def test_extremes_are_one_step(function: Reduction, shape: tuple[int, ...]) -> None:
+    """Over any axes, with and without a NaN, of zeros of both signs, of infinities alone."""
+    any_number = shuffled(int(np.prod(shape))).reshape(shape)
+    numbers, zeros = np.where(np.isnan(any_number), -0.0, any_number), np.where(any_number < 0, -0.0, 0.0)
+    endless = np.copysign(np.inf, any_number)
+    for x in (any_number, numbers, zeros, endless, np.full(shape, -np.inf), np.full(shape, -0.0)):
+        for axes in ((0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)):
+            program, values = program_of(lambda g, a, over=axes: g.reduce(function, a, over), [x])
+            assert steps_of_kind(program, DOUBLE_EXTREMES) == 1
+            assert Inference(program, values).output_image() == one_by_one(program, values).output_image()
+
+
+def test_an_extreme_whose_keys_are_read_elsewhere_is_made_of_them() -> None:
+    x = shuffled(60).reshape(20, 3)
+
+    def operation(g: Builder, a: Tensor) -> Tensor:
+        keys = g.wide.ordered(a, largest=True)
+        return g.add(g.argreduce(Reduction.MAX, keys, 0), g.reduce(Reduction.MAX, keys, (0,)))
+
+    program, values = program_of(operation, [x])
+    assert steps_of_kind(program, DOUBLE_EXTREMES) == 0
+    assert_same(program, values)

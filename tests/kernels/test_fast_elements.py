@@ -16,7 +16,7 @@ from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.maker import NUMBER, REAL, Array, Case, Maker, Rng, values, words
+from tests.kernels.maker import INTEGER, NUMBER, REAL, Array, Case, Maker, Rng, values, words
 
 EDGES = [2.0**p for p in (7, 8, 15, 16, 31, 32, 63, 64)]
 STORED = (*NUMBER, DType.BOOL)
@@ -25,6 +25,8 @@ STORED = (*NUMBER, DType.BOOL)
 def elements(rng: Rng, dtype: DType, count: int) -> Array:
     """Awkward numbers; among floats those around the ends of the integer types, and halves between integers."""
     found = values(rng, dtype, count, awkward=True)
+    if dtype is DType.BOOL:
+        return rng.choice(np.array([0, 1, 2, 128, 255], np.uint8), count).view(np.bool_)
     if dtype not in REAL:
         return found
     edges = np.array([*EDGES, 65519.0, 65520.0, 2.0**-14, 2.0**-24, 2.0**-25, 0.5, 1.5, 2.5], np.float32)
@@ -159,16 +161,25 @@ ONE_FUNCTIONS = (
 )
 
 
-@pytest.mark.parametrize("function", ONE_FUNCTIONS)
+BIT_FUNCTIONS = (Binary.BITAND, Binary.BITOR, Binary.BITXOR)
+LOGIC_FUNCTIONS = (Binary.AND, Binary.OR, Binary.XOR)
+
+
+@pytest.mark.parametrize("function", [*ONE_FUNCTIONS, *BIT_FUNCTIONS, *LOGIC_FUNCTIONS])
 def test_one_number_and_others_side_by_side(bench: Bench, function: Binary) -> None:
     """A column and a row: the first operand is one number for each row of the output."""
-    out = DType.BOOL if function in (Binary.EQ, Binary.LT, Binary.LE) else DType.F32
-    for seed in range(12):
+    compares = function in (Binary.EQ, Binary.LT, Binary.LE)
+    kinds = [DType.F32, *INTEGER] if function not in BIT_FUNCTIONS + LOGIC_FUNCTIONS else INTEGER
+    if function in (*LOGIC_FUNCTIONS, Binary.EQ):
+        kinds = [DType.BOOL] if function is not Binary.EQ else [*kinds, DType.BOOL]
+    for seed in range(2 * len(kinds) if len(kinds) > 1 else 6):
         rng = np.random.default_rng([function, seed])
         make, rows, columns = Maker(rng, awkward=True), int(rng.integers(1, 9)), int(rng.integers(2, 300))
-        inputs = make.put(numbers(rng, rows)), make.put(numbers(rng, columns))
+        kind = kinds[seed % len(kinds)]
+        row = [numbers(rng, n) if kind is DType.F32 else elements(rng, kind, n) for n in (rows, columns)]
+        inputs = make.put(row[0]), make.put(row[1])
         record = Record(
-            *(Opcode.BINARY, out, ARENA.offset, inputs, (DType.F32, DType.F32), 2),
+            *(Opcode.BINARY, DType.BOOL if compares else kind, ARENA.offset, inputs, (kind, kind), 2),
             imm=words(function),
             body=strided_body([rows, columns], [[columns, 1], [1, 0], [0, 1]]),
         )

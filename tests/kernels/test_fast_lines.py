@@ -66,21 +66,35 @@ def test_short_rows_side_by_side(bench: Bench, seed: int) -> None:
     agree(bench, make.case(record, rows))
 
 
-@settings(max_examples=300, deadline=None)
+def of_any_type(rng: Rng, dtype: DType, count: int) -> Array:
+    """Few different numbers, or any; of floats with some that are none, of whatever bits."""
+    if dtype is DType.F32:
+        return numbers(rng, count)
+    x = values(rng, dtype, count, awkward=True)
+    if rng.random() < 0.4:
+        x = rng.choice(x[:3], count)
+    if dtype.is_float:
+        x[rng.random(count) < rng.choice([0, 0.02])] = np.array([0xFFF1], np.uint16).view(dtype.numpy)[0]
+    return x
+
+
+@pytest.mark.parametrize("dtypes", [(DType.F32,), (DType.F16, DType.BF16), INTEGERS])
+@settings(max_examples=200, deadline=None)
 @given(seed=SEEDS)
-def test_where_the_greatest_and_the_least_are(bench: Bench, seed: int) -> None:
+def test_where_the_greatest_and_the_least_are(bench: Bench, seed: int, dtypes: tuple[DType, ...]) -> None:
     """Of rows and of columns, the first of equals or the last, with both zeros and NaN among them."""
     rng = np.random.default_rng(seed)
-    over, beside = int(rng.choice([1, 2, 5, 31, 32, 33, 100, 700])), int(rng.choice([1, 7, 8, 16, 30, 64, 90]))
+    dtype = dtypes[int(rng.integers(len(dtypes)))]
+    over, beside = int(rng.choice([1, 2, 5, 31, 33, 65, 700, 1100])), int(rng.choice([1, 7, 8, 16, 30, 64, 270]))
     second, make = int(rng.integers(1, 3)), Maker(rng, awkward=True)
     dims = [2, beside, over, second]
     if rng.random() < 0.5:
         strides = [beside * over * second, over * second, second, 1]
     else:
         strides = [beside * over * second, 1, beside, beside * over]
-    x = make.put(numbers(rng, prod(dims)))
+    x = make.put(of_any_type(rng, dtype, prod(dims)))
     record = Record(
-        *(Opcode.ARGREDUCE, DType.I64, ARENA.offset, (x,), (DType.F32,), 4),
+        *(Opcode.ARGREDUCE, DType.I64, ARENA.offset, (x,), (dtype,), 4),
         imm=words(int(rng.choice([3, 4])), 2, int(rng.integers(0, 2))),
         body=strided_body(dims, [[beside, 1, 0, 0], strides]),
     )

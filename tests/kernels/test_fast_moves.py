@@ -20,7 +20,7 @@ from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import DType, Opcode, Reduction
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.maker import Case, Maker, Rng, values, words
+from tests.kernels.maker import INTEGER, Case, Maker, Rng, values, words
 
 SEEDS = st.integers(0, 2**32 - 1)
 NUMBERS = (DType.F32, DType.F16, DType.BF16, DType.U8, DType.I8, DType.I16, DType.I32, DType.U32, DType.I64)
@@ -115,7 +115,7 @@ def test_elements_at_indices(bench: Bench, seed: int, scatters: bool) -> None:
     dtype = BY_WIDTH[int(rng.integers(len(BY_WIDTH)))]
     how = Reduction.NONE
     if scatters and rng.random() < 0.6:
-        dtype, how = DType.F32, Reduction(int(rng.integers(1, 5)))
+        dtype, how = (DType.F32, *INTEGER)[int(rng.integers(1 + len(INTEGER)))], Reduction(int(rng.integers(1, 5)))
     make, parts = Maker(rng, awkward=True), int(rng.integers(1, 3))
     each = bool(rng.random() < 0.6)
     count = rows * (columns if each else 1)

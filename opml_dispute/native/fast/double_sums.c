@@ -197,6 +197,60 @@ INLINE u64 columns(struct columns c, u64 n, int x_repeats, int multiplies)
     return i;
 }
 
+/* Rows of a product that are made at a time, so that what is loaded of a panel serves them all. */
+#define ROWS 4
+
+/* A row's factors, and how far apart they are. */
+struct factors {
+    const u8 *at;
+    i64 step;
+};
+
+/* The sum of a row's products from k on, `count` of them, a power of two up to 8. */
+INLINE wide sum_from(struct factors x, const f64 *panel, u64 k, unsigned count)
+{
+    wide part[8];
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < count; i++)
+        part[i] = *(const f64 *)(x.at + (i64)(k + i) * x.step) * *(const wide *)(panel + (k + i) * WIDE);
+#pragma clang loop unroll(full)
+    for (unsigned left = count / 2; left; left /= 2)
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < left; i++)
+            part[i] = part[2 * i] + part[2 * i + 1];
+    return part[0];
+}
+
+/* WIDE outputs of each of `rows` rows, of n products of a row's factors and a panel's. */
+INLINE void rows_block(u8 *out, i64 out_row, struct factors x, i64 x_row, const f64 *panel, u64 n, unsigned rows)
+{
+    wide at[ROWS][LEVELS], sum[ROWS];
+    u64 k = 0;
+#define EACH_ROW    _Pragma("clang loop unroll(full)") for (unsigned r = 0; r < rows; r++)
+#define ROW_FACTORS ((struct factors){x.at + (i64)r * x_row, x.step})
+    for (; k + 8 <= n; k += 8) {
+        unsigned level = 3;
+        EACH_ROW sum[r] = sum_from(ROW_FACTORS, panel, k, 8);
+        for (u64 count = k / 8; count & 1; count >>= 1, level++)
+            EACH_ROW sum[r] = at[r][level] + sum[r];
+        EACH_ROW at[r][level] = sum[r];
+    }
+    if (n & 4)
+        EACH_ROW at[r][2] = sum_from(ROW_FACTORS, panel, k, 4);
+    k += n & 4;
+    if (n & 2)
+        EACH_ROW at[r][1] = sum_from(ROW_FACTORS, panel, k, 2);
+    k += n & 2;
+    if (n & 1)
+        EACH_ROW at[r][0] = sum_from(ROW_FACTORS, panel, k, 1);
+    EACH_ROW sum[r] = at[r][__builtin_ctzll(n)];
+    for (u64 left = n & (n - 1); left; left &= left - 1)
+        EACH_ROW sum[r] = at[r][__builtin_ctzll(left)] + sum[r];
+    EACH_ROW for (unsigned i = 0; i < WIDE; i++)((f64 *)(out + (i64)r * out_row))[i] = one_nan(sum[r][i]);
+#undef EACH_ROW
+#undef ROW_FACTORS
+}
+
 /* Rows of a product that share their second factors are worth packing those from so many on. */
 #define ROWS_TO_PACK 4
 #define PACKED_MOST  (1u << 22) /* of numbers */
@@ -216,13 +270,20 @@ static int packed_product(struct walk *w, u64 terms, i64 x_step, i64 y_step, str
         for (u64 k = 0; k < terms; k++)
             packed[(j / WIDE * terms + k) * WIDE + j % WIDE] =
                 *(const f64 *)(w->at[2] + (i64)j * w->step[2] + 8 * (i64)k);
+    i64 out_row = w->stride[0][0], x_row = w->stride[0][1];
+    for (u64 row = 0, now; row < rows; row += now) {
+        struct factors x = {w->at[1] + (i64)row * x_row, x_step};
+        u8 *out = w->at[0] + (i64)row * out_row;
+        now = rows - row < ROWS ? 1 : ROWS;
+        for (u64 j = 0; j < whole; j += WIDE)
+            if (now == ROWS)
+                rows_block(out + 8 * j, out_row, x, x_row, packed + j * terms, terms, ROWS);
+            else
+                rows_block(out + 8 * j, out_row, x, x_row, packed + j * terms, terms, 1);
+    }
     for (u64 row = 0; row < rows; row++) {
-        const u8 *x = w->at[1] + (i64)row * w->stride[0][1];
-        u8 *out = w->at[0] + (i64)row * w->stride[0][0];
-        for (u64 j = 0; j < whole; j += WIDE) {
-            struct columns c = {(f64 *)out + j, x, (const u8 *)(packed + j * terms), x_step, 8 * WIDE, terms};
-            column_block(&c, 1, 0);
-        }
+        const u8 *x = w->at[1] + (i64)row * x_row;
+        u8 *out = w->at[0] + (i64)row * out_row;
         for (u64 j = whole; j < w->row; j++) {
             const u8 *y = w->at[2] + (i64)j * w->step[2];
             ((f64 *)out)[j] = x_step == 8 ? packed_row((const f64 *)x, (const f64 *)y, terms, 0)

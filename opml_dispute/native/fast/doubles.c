@@ -73,6 +73,14 @@ INLINE u64 u64_of(f64 x)
     u64 within = x > 0.0 && x < 0x1p64 ? (u64)x : 0;
     return x >= 0x1p64 ? UINT64_MAX : within;
 }
+/* x held between two integers of less than 53 bits; NaN becomes 0. */
+INLINE f64 held(f64 x, f64 least, f64 greatest)
+{
+    x = x == x ? x : 0.0;
+    x = x < least ? least : x;
+    return x > greatest ? greatest : x;
+}
+INLINE i32 i32_of(f64 x) { return (i32)held(x, -0x1p31, 0x1p31 - 1); }
 INLINE f32 f32_of(f64 x)
 {
     union {
@@ -176,12 +184,49 @@ ROW_1(to_f16, u16, f64, f16_from_f32(odd_of(x)))
 ROW_1(to_bf16, u16, f64, bf16_from_f32(odd_of(x)))
 ROW_1(to_i64, i64, f64, i64_of(x))
 ROW_1(to_u64, u64, f64, u64_of(x))
+ROW_1(to_i32, i32, f64, i32_of(x))
+ROW_1(to_u32, u32, f64, (u32)i64_of(x))
+ROW_1(to_u16, u16, f64, (u16)i32_of(x))
+ROW_1(to_u8, u8, f64, (u8)i32_of(x))
+ROW_1(nearest_u32, u32, f64, (u32)(i64)held(x, 0, UINT32_MAX))
+ROW_1(nearest_u16, u16, f64, (u16)(i32)held(x, 0, UINT16_MAX))
+ROW_1(nearest_i16, i16, f64, (i16)(i32)held(x, INT16_MIN, INT16_MAX))
+ROW_1(nearest_u8, u8, f64, (u8)(i32)held(x, 0, UINT8_MAX))
+ROW_1(nearest_i8, i8, f64, (i8)(i32)held(x, INT8_MIN, INT8_MAX))
 ROW_1(rising_key, i64, f64, x == x ? key_of(x) : INT64_MAX)
 ROW_1(falling_key, i64, f64, x == x ? key_of(x) : LEAST_KEY)
 ROW_1(of_key, f64, i64, of_key(x))
 
 typedef void row_1(u8 *out, i64 so, const u8 *a, i64 sa, u64 n);
 typedef void row_2(u8 *out, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n);
+
+static row_1 *row_to(u8 dtype)
+{
+    switch (dtype) {
+    case DT_BOOL: return to_bool_row;
+    case DT_F32: return to_f32_row;
+    case DT_F16: return to_f16_row;
+    case DT_BF16: return to_bf16_row;
+    case DT_I64: return to_i64_row;
+    case DT_U64: return to_u64_row;
+    case DT_I32: return to_i32_row;
+    case DT_U32: return to_u32_row;
+    case DT_I16:
+    case DT_U16: return to_u16_row;
+    default: return to_u8_row;
+    }
+}
+
+static row_1 *row_to_nearest(u8 dtype)
+{
+    switch (dtype) {
+    case DT_U32: return nearest_u32_row;
+    case DT_U16: return nearest_u16_row;
+    case DT_I16: return nearest_i16_row;
+    case DT_U8: return nearest_u8_row;
+    default: return nearest_i8_row;
+    }
+}
 
 static row_1 *row_of_one(const struct record *r)
 {
@@ -197,13 +242,8 @@ static row_1 *row_of_one(const struct record *r)
     case D_SIGN: return sign_row;
     case D_ISNAN: return isnan_row;
     case D_OF: return r->dtype_in[0] == DT_F32 ? of_f32_row : r->dtype_in[0] == DT_I64 ? of_i64_row : of_u64_row;
-    case D_TO:
-        return r->dtype_out == DT_BOOL   ? to_bool_row
-               : r->dtype_out == DT_F32  ? to_f32_row
-               : r->dtype_out == DT_F16  ? to_f16_row
-               : r->dtype_out == DT_BF16 ? to_bf16_row
-               : r->dtype_out == DT_I64  ? to_i64_row
-                                         : to_u64_row;
+    case D_TO: return row_to(r->dtype_out);
+    case D_TO_NEAREST: return row_to_nearest(r->dtype_out);
     case D_RISING_KEY: return rising_key_row;
     case D_FALLING_KEY: return falling_key_row;
     case D_OF_KEY: return of_key_row;

@@ -51,7 +51,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     case OP_GATHER: return fast_gather(segment, r, lo, hi);
     case OP_SCATTER: return fast_scatter(segment, r, lo, hi);
     case OP_REDUCE: return fast_reduce(segment, r, lo, hi) || fast_reduce_integers(segment, r, lo, hi);
-    case OP_ARGREDUCE: return fast_argreduce(segment, r, lo, hi);
+    case OP_ARGREDUCE: return fast_argreduce(segment, r, lo, hi) || fast_argreduce_integers(segment, r, lo, hi);
     case OP_SCAN: return fast_scan(segment, r, lo, hi) || fast_scan_integers(segment, r, lo, hi);
     case OP_TREE: fast_tree(segment, r, lo, hi); return 1;
     case OP_TOPK: return fast_topk(segment, r, lo, hi, s);
@@ -59,10 +59,12 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     case OP_CAST: return fast_cast(segment, r, lo, hi);
     case OP_UNARY: return fast_unary(segment, r, lo, hi) || fast_half_elements(segment, r, lo, hi, s, fast_run);
     case OP_BINARY:
-        return fast_binary(segment, r, lo, hi) || fast_divide_integers(segment, r, lo, hi) ||
-               fast_half_elements(segment, r, lo, hi, s, fast_run);
+        return fast_binary(segment, r, lo, hi) || fast_single_integers(segment, r, lo, hi) ||
+               fast_divide_integers(segment, r, lo, hi) || fast_half_elements(segment, r, lo, hi, s, fast_run);
     case OP_DOUBLES: fast_doubles(segment, r, lo, hi); return 1;
     case OP_DOUBLE_SUMS: fast_double_sums(segment, r, lo, hi, s); return 1;
+    case OP_DOUBLE_SCANS: fast_double_scans(segment, r, lo, hi, s); return 1;
+    case OP_DOUBLE_EXTREMES: fast_double_extremes(segment, r, lo, hi); return 1;
     case OP_RANKS: fast_ranks(segment, r, lo, hi); return 1;
     default: return 0;
     }

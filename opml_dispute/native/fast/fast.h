@@ -86,6 +86,7 @@ int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_reduce_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_argreduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_argreduce_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_scan_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_topk(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
@@ -93,6 +94,7 @@ int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, str
 int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_single_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_divide_integers(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
 /* As kernel_check_data. */

@@ -318,13 +318,55 @@ INLINE void combine_row(u64 function, f32 *o, const f32 *a, u64 n)
 }
 
 /* o and a do not overlap: record_check sees to that. */
-static void combine_rows(u64 function, f32 *restrict o, const f32 *restrict a, u64 n)
+static void combine_f32(u64 function, u8 *place, const u8 *update, u64 n)
 {
+    f32 *restrict o = (f32 *)place;
+    const f32 *restrict a = (const f32 *)update;
     switch (function) {
     case RED_SUM: combine_row(RED_SUM, o, a, n); return;
     case RED_PROD: combine_row(RED_PROD, o, a, n); return;
     case RED_MAX: combine_row(RED_MAX, o, a, n); return;
     default: combine_row(RED_MIN, o, a, n); return;
+    }
+}
+
+#define COMBINE(T)                                                                                                     \
+    static void combine_##T(u64 function, u8 *place, const u8 *update, u64 n)                                          \
+    {                                                                                                                  \
+        T *restrict o = (T *)place;                                                                                    \
+        const T *restrict a = (const T *)update;                                                                       \
+        for (u64 i = 0; i < n; i++) {                                                                                  \
+            T x = o[i], y = a[i];                                                                                      \
+            o[i] = function == RED_SUM    ? (T)((u64)x + (u64)y)                                                       \
+                   : function == RED_PROD ? (T)((u64)x * (u64)y)                                                       \
+                   : function == RED_MAX  ? (x > y ? x : y)                                                            \
+                                          : (x < y ? x : y);                                                           \
+        }                                                                                                              \
+    }
+COMBINE(u8)
+COMBINE(i8)
+COMBINE(u16)
+COMBINE(i16)
+COMBINE(u32)
+COMBINE(i32)
+COMBINE(u64)
+COMBINE(i64)
+
+typedef void combine_some(u64 function, u8 *place, const u8 *update, u64 n);
+
+static combine_some *find_combination(u8 dtype)
+{
+    switch (dtype) {
+    case DT_F32: return combine_f32;
+    case DT_U8: return combine_u8;
+    case DT_I8: return combine_i8;
+    case DT_U16: return combine_u16;
+    case DT_I16: return combine_i16;
+    case DT_U32: return combine_u32;
+    case DT_I32: return combine_i32;
+    case DT_U64: return combine_u64;
+    case DT_I64: return combine_i64;
+    default: return NULL;
     }
 }
 
@@ -335,8 +377,9 @@ int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi)
     i64 width = (i64)operand[0].width;
     struct places p = places_of(r, width);
     int stores = r->imm[2] == RED_NONE;
+    combine_some *combine = find_combination(r->dtype_out);
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
-    if (p.components > 4 || (stores ? w.step[2] == 0 : r->dtype_out != DT_F32))
+    if (p.components > 4 || (stores ? w.step[2] == 0 : !combine))
         return 0;
     /* Updates are taken in ascending order; of a row whose places differ even two may have the same. */
     int rows = w.step[2] == 0 && w.step[0] == width && w.step[1] == width;
@@ -344,12 +387,12 @@ int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi)
         if (stores) {
             move_row(width, 1, &p, &w, n);
         } else if (rows) {
-            combine_rows(r->imm[2], (f32 *)(w.at[0] + place_of(&p, w.at[2], p.components)), (const f32 *)w.at[1], n);
+            combine(r->imm[2], w.at[0] + place_of(&p, w.at[2], p.components), w.at[1], n);
         } else {
             for (u64 i = 0; i < n; i++) {
                 const u8 *index = w.at[2] + (i64)i * w.step[2];
-                f32 *place = (f32 *)(w.at[0] + (i64)i * w.step[0] + place_of(&p, index, p.components));
-                combine_rows(r->imm[2], place, (const f32 *)(w.at[1] + (i64)i * w.step[1]), 1);
+                u8 *place = w.at[0] + (i64)i * w.step[0] + place_of(&p, index, p.components);
+                combine(r->imm[2], place, w.at[1] + (i64)i * w.step[1], 1);
             }
         }
     }

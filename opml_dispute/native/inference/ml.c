@@ -64,6 +64,8 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
     case OP_TOPK:
     case OP_SCAN:
     case OP_DOUBLE_SUMS:
+    case OP_DOUBLE_SCANS:
+    case OP_DOUBLE_EXTREMES:
     case OP_RANKS:
         for (unsigned d = r->rank - (unsigned)r->imm[1]; d < r->rank; d++)
             steps *= r->dim[d];

@@ -10,6 +10,7 @@ from lib.benchmarks.operator_models import (
     DOUBLE,
     FLOAT,
     HALF,
+    I32,
     I64,
     U8,
     Array,
@@ -237,6 +238,13 @@ def _indices() -> Iterator[OperatorCase]:
         reduction="add",
     )
     yield case(
+        "ScatterElements add i32",
+        "ScatterElements",
+        [whole(128, 512, dtype=kind, low=0, high=99) for kind in (np.int32, np.int64, np.int32)],
+        axis=1,
+        reduction="add",
+    )
+    yield case(
         "OneHot 128x1000",
         "OneHot",
         [whole(128, dtype=np.int64, low=0, high=1000), np.array(1000), np.array([0, 1], np.float32)],
@@ -266,6 +274,9 @@ def _elementwise() -> Iterator[OperatorCase]:
         yield case(f"{op} 256k", op, [normal(512, 512)])
     for op in ("Add", "Greater"):
         yield case(f"{op} column and row", op, [normal(512, 1), normal(1, 512)], result=None)
+    for op, kind in (("Less", np.uint8), ("And", np.bool_)):
+        column, row = (whole(*shape, dtype=kind, low=0, high=2) for shape in ((512, 1), (1, 512)))
+        yield case(f"{op} column and row, {np.dtype(kind).name}", op, [column, row])
     yield case("Pow column 14000x7", "Pow", [np.abs(normal(14000, 7)), normal(14000, 1)])
     yield from _of_views()
     yield case("Atan 256k", "Atan", [normal(512, 512)])
@@ -305,8 +316,10 @@ def _casts() -> Iterator[OperatorCase]:
     yield case("Cast f16 f32 1M", "Cast", [x.astype(np.float16)], to=FLOAT)
     yield case("Cast u8 f32 1M", "Cast", [bytes_], to=FLOAT)
     yield case("Cast f32 u8 1M", "Cast", [np.abs(x)], to=U8)
+    yield case("Cast f16 i32 256k", "Cast", [normal(512, 512, dtype=np.float16)], to=I32)
     yield case("Cast i64 f32 256k", "Cast", [whole(512, 512, dtype=np.int64, low=-999, high=999)], to=FLOAT)
     yield case("Cast f32 i64 256k", "Cast", [normal(512, 512)], to=I64)
+    yield case("Cast bool u8 256k", "Cast", [whole(512, 512, dtype=np.bool_, low=0, high=2)], to=U8)
     yield case("Cast i32 i64 256k", "Cast", [whole(512, 512, dtype=np.int32, low=-999, high=999)], to=I64)
 
 
@@ -319,11 +332,16 @@ def _reductions() -> Iterator[OperatorCase]:
     yield case("ReduceL2 last axis", "ReduceL2", [x, np.array([1])], [1])
     yield case("ArgMax last axis", "ArgMax", [x], axis=1)
     yield case("ArgMax axis 0", "ArgMax", [x], axis=0)
+    yield case("ArgMax f16 axis 0", "ArgMax", [normal(512, 512, dtype=np.float16)], axis=0)
+    for axis in (0, 1):
+        integers = whole(512, 512, dtype=np.int32, low=0, high=1000)
+        yield case(f"ArgMax i32 axis {axis}", "ArgMax", [integers], axis=axis)
     yield case("CumSum last axis", "CumSum", [x, np.array(1)], [1])
     yield case("ArgMax axis 1 of 1x19x128x128", "ArgMax", [normal(1, 19, 128, 128)], axis=1)
     for op in ("ReduceSum", "ReduceMax"):
         yield case(f"{op} 20000x3", op, [normal(20000, 3), np.array([1])], [1])
     yield case("ReduceMax u8", "ReduceMax", [whole(512, 512, dtype=np.uint8, low=0, high=256), np.array([1])], [1])
+    yield case("ReduceMin bool", "ReduceMin", [whole(512, 512, dtype=np.bool_, low=0, high=2), np.array([1])], [1])
     yield case("CumSum i64 axis 0", "CumSum", [whole(512, 256, dtype=np.int64, low=0, high=9), np.array(0)], [1])
     yield case("CumSum axis 0", "CumSum", [x, np.array(0)], [1])
 
@@ -402,12 +420,15 @@ def _doubles() -> Iterator[OperatorCase]:
     for op in ("Sqrt", "Floor"):
         yield case(f"{op} double 512x512", op, [np.abs(square)])
     yield case("Cast float to double", "Cast", [normal(512, 512)], to=DOUBLE)
-    yield case("Cast double to float", "Cast", [square], to=FLOAT)
+    for to, kind in {"float": FLOAT, "u8": U8, "i32": I32}.items():
+        yield case(f"Cast double to {to}", "Cast", [square if kind == FLOAT else 50 * np.abs(square)], to=kind)
     for axis in (0, 1):
         yield case(f"ReduceSum double axis {axis}", "ReduceSum", [square, np.array([axis])], [1])
+        yield case(f"CumSum double axis {axis}", "CumSum", [square, np.array(axis)], [1])
     yield case("ReduceMax double axis 1", "ReduceMax", [square, np.array([1])], [1])
+    yield case("ArgMin double axis 1", "ArgMin", [square], axis=1)
     yield case("ReduceSum double 1000x30", "ReduceSum", [wide(1000, 30), np.array([1])], [1])
-    for rows, inner, columns in ((1, 30, 3), (100, 30, 10), (64, 64, 64), (1, 512, 512)):
+    for rows, inner, columns in ((1, 30, 3), (100, 30, 10), (64, 64, 64), (128, 128, 128), (1, 512, 512)):
         factors = [wide(rows, inner), wide(inner, columns)]
         yield case(f"MatMul double {rows}x{inner}x{columns}", "MatMul", factors, [1])
     for rows in (1, 1000):
