@@ -125,10 +125,11 @@ static tile_function *const tiles[PLANE_ROWS][READINGS][2] = { /* [height - 1][r
 /* Elements from one row of positions to the next in the layout. */
 static u64 pitch_of(const struct layout *l) { return (u64)(l->output[1] == 1 ? l->output[2] : l->pitch[1]); }
 
-/* More rows pass over what gemm packed often enough; if tiles keep columns, theirs pass as often over these. More terms of
- * a tile do not fit the nearest cache. */
-#define ROWS_MOST  128
-#define TERMS_MOST 512
+/* More rows pass over what gemm packed often enough; if tiles keep columns, theirs pass as often over these, while packed
+ * weights fit the second-level cache. More terms of a tile do not fit the nearest. */
+#define ROWS_MOST    128
+#define WEIGHTS_MOST (256 * 1024)
+#define TERMS_MOST   512
 /* What gemm takes to pack a column, as rows. Measured. */
 #define PACKING 12
 /* From so many terms on that lie so many floats apart, no processor foresees the next tile's. */
@@ -143,7 +144,7 @@ static u64 tiles_of_rows(u64 M) { return (M + PLANE_ROWS - 1) / PLANE_ROWS; }
 
 int plane_is_worth(const struct layout *l, u64 M, u64 K, int one_tap)
 {
-    return l->output[0] == 1 && (M <= ROWS_MOST || one_tap) && K <= TERMS_MOST &&
+    return l->output[0] == 1 && K <= TERMS_MOST && (M <= ROWS_MOST || (one_tap && M * K <= WEIGHTS_MOST)) &&
            M * pitch_of(l) <= (M + PACKING) * (u64)l->output[2];
 }
 
