@@ -387,6 +387,19 @@ contract LargePreimagesTest is Test {
         vm.assertEq(oracle.proposalParts(claimant, UUID), slowPart(data, 8 + 136 - 31));
     }
 
+    /// @dev From the part that ends one byte before an input's end on to the one that begins the next input.
+    function test_add_refusesPartsThatReachTheEndOfAnInput() public {
+        bytes memory data = content(5, 300);
+        LargePreimages.Leaf[] memory leaves = leavesOf(data);
+        for (uint32 start = 136 - 33; start <= 136; ++start) {
+            uint256 clean = vm.snapshotState();
+            init(8 + start, data.length);
+            if (start >= 136 - 32 && start < 136) vm.expectRevert(PartOffsetOOB.selector);
+            this.addFromOutside(data, leaves, 0, 1);
+            vm.revertToState(clean);
+        }
+    }
+
     function test_add_refusesMoreBlocksThanTheTreeHolds() public {
         RoomyOracle roomy = new RoomyOracle();
         vm.startPrank(claimant, claimant);
