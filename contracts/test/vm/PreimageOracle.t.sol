@@ -210,4 +210,39 @@ contract PreimageOracleTest is Test {
             vm.assertLt(given, uint256(requiredGas) * 64 / 63 + 300_000);
         }
     }
+
+    /// @dev Whether a call with so much gas is refused for having too little.
+    function isRefused(uint64 requiredGas, uint256 given) internal returns (bool) {
+        bytes memory call = abi.encodeCall(oracle.loadPrecompilePreimagePart, (8, address(4), requiredGas, ""));
+        (bool isDone, bytes memory reason) = address(oracle).call{gas: given}(call);
+        return !isDone && bytes4(reason) == NotEnoughGas.selector;
+    }
+
+    /// @dev With how much gas a call is not refused any more, and what one that is uses.
+    function leastGas(uint64 requiredGas) internal returns (uint256 least, uint256 used) {
+        isRefused(requiredGas, 50_000); // addresses and places are warm from now on
+        uint256 low = 20_000;
+        least = 2 * uint256(requiredGas) + 400_000;
+        while (least - low > 1) {
+            uint256 middle = (low + least) / 2;
+            if (isRefused(requiredGas, middle)) low = middle;
+            else least = middle;
+        }
+        used = gasleft();
+        isRefused(requiredGas, low);
+        used -= gasleft();
+    }
+
+    function test_precompile_needsSoMuchGasThatTheCallGetsWhatItRequires() public {
+        (uint256 none, uint256 used) = leastGas(0);
+        // A refused call, and what calls it, use some gas besides.
+        vm.assertGe(none + 100, oracle.PRECOMPILE_CALL_RESERVED_GAS());
+        vm.assertLe(none, oracle.PRECOMPILE_CALL_RESERVED_GAS() + used);
+        (uint256 one,) = leastGas(1);
+        vm.assertEq(one, none + 2); // 64 of 63 parts, rounded up
+        for (uint64 i = 1; i < 4; ++i) {
+            (uint256 many,) = leastGas(63_000 * i);
+            vm.assertEq(many, none + 64_000 * i);
+        }
+    }
 }
