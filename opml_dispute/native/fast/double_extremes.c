@@ -4,7 +4,6 @@
 
 #include "kernels/walk.h"
 
-typedef double f64;
 typedef f64 many __attribute__((vector_size(64), aligned(8), may_alias));
 typedef i64 manyi __attribute__((vector_size(64), aligned(8), may_alias));
 #define MANY    8u
@@ -22,14 +21,7 @@ INLINE many better_each(int least, many best, many x)
     return (many)((taken & (manyi)x) | (~taken & (manyi)best));
 }
 
-INLINE f64 finished(f64 x)
-{
-    union {
-        u64 bits;
-        f64 x;
-    } nan = {0x7ff8000000000000ull};
-    return x == x ? x + 0.0 : nan.x;
-}
+INLINE f64 finished(f64 x) { return one_nan(x + 0.0); }
 
 /* Of n numbers side by side. */
 INLINE f64 extreme_of_row(int least, const f64 *x, u64 n)

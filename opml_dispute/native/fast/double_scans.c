@@ -5,21 +5,11 @@
 
 #include "kernels/walk.h"
 
-typedef double f64;
 typedef f64 many __attribute__((vector_size(64), aligned(8), may_alias));
 #define MANY    8u
 #define VECTORS 4u /* of lines that are made at a time: as much of a row as a processor fetches ahead */
 
 #define JOIN(x, y) (multiplies ? (x) * (y) : (x) + (y))
-
-INLINE f64 one_nan(f64 x)
-{
-    union {
-        u64 bits;
-        f64 x;
-    } nan = {0x7ff8000000000000ull};
-    return x == x ? x : nan.x;
-}
 
 /* A line side by side, in its place. */
 INLINE void scan_line(f64 *x, u64 n, int multiplies)

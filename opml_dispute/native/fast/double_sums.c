@@ -9,18 +9,7 @@
 #include "kernels/walk.h"
 #include "gemm.h"
 
-typedef double f64;
-
 #define LEVELS 40 /* of more numbers than a record may have */
-
-INLINE f64 one_nan(f64 x)
-{
-    union {
-        u64 bits;
-        f64 x;
-    } nan = {0x7ff8000000000000ull};
-    return x == x ? x : nan.x;
-}
 
 #define JOIN(x, y) (multiplies ? (x) * (y) : (x) + (y))
 

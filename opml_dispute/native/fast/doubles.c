@@ -5,8 +5,6 @@
 #include "kernels/float32.h"
 #include "kernels/walk.h"
 
-typedef double f64;
-
 #define NAN_64    0x7ff8000000000000ull
 #define SIGN_64   0x8000000000000000ull
 #define INF_64    0x7ff0000000000000ull
@@ -29,7 +27,6 @@ INLINE f64 of_bits(u64 bits)
     return u.x;
 }
 
-INLINE f64 one_nan(f64 x) { return of_bits(x == x ? bits_of(x) : NAN_64); }
 INLINE f64 with_sign(f64 size, f64 x) { return of_bits(bits_of(size) | (bits_of(x) & SIGN_64)); }
 INLINE f64 size_of_f64(f64 x) { return of_bits(bits_of(x) & ~SIGN_64); }
 

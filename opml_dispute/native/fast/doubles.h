@@ -22,6 +22,18 @@ enum double_operation {
 };
 /* clang-format on */
 
+typedef double f64;
+
+/* Of NaNs only one is made. */
+INLINE f64 one_nan(f64 x)
+{
+    union {
+        u64 bits;
+        f64 x;
+    } nan = {0x7ff8000000000000ull};
+    return x == x ? x : nan.x;
+}
+
 /* Makes outputs [lo, hi). An operand of a comparison may be an i64: the key of a number. */
 void fast_doubles(u8 *segment, const struct record *r, u64 lo, u64 hi);
 /* The same of sums or products along the last dimension, by pairs; with two operands, of sums of their products. */
