@@ -46,10 +46,14 @@ def await_confirmations(
     blocks: int,
     *,
     send_again: Callable[[Receipt], None],
+    alike: Callable[[bytes], Sequence[bytes]],
     tell: Callable[[str], None],
 ) -> list[Receipt]:
     """
     The receipts, once the chain has `blocks` blocks from the one that each is in, that one included.
+
+    `send_again` may offer a higher fee, and so may another process of the key: `alike` gives the hashes of every form
+    of a transaction.
 
     Raises `NotConfirmed` and `TakenBack`. Errors of the node are waited out.
     """
@@ -60,7 +64,7 @@ def await_confirmations(
     while True:
         try:
             head = rpc.head().number
-            mined = _mined(rpc, found)
+            mined = _mined(rpc, found, alike)
         except RpcError:
             head, mined = highest, [None] * len(found)
         else:
@@ -68,8 +72,8 @@ def await_confirmations(
                 moved_at, highest = time.monotonic(), head
             for index, one in enumerate(mined):
                 if one is not None:
-                    found[index] = _at_its_place(found[index], one)
                     lost_at.pop(found[index].hash, None)
+                    found[index] = _at_its_place(found[index], one)
                 # A node that lags does not have that block yet.
                 elif head >= found[index].block_number:
                     if found[index].hash not in lost_at:
@@ -100,12 +104,20 @@ def _expect_progress(
         )
 
 
-def _mined(rpc: Rpc, receipts: Sequence[Receipt]) -> list[Mined | None]:
-    asked = [
-        Ask("eth_getTransactionReceipt", ("0x" + receipt.hash.hex(),), partial(answers.receipt_of, receipt.hash))
-        for receipt in receipts
-    ]
-    return rpc.batch(asked)
+def _mined(rpc: Rpc, receipts: Sequence[Receipt], alike: Callable[[bytes], Sequence[bytes]]) -> list[Mined | None]:
+    mined: list[Mined | None] = rpc.batch([_ask(receipt.hash) for receipt in receipts])
+    for index, receipt in enumerate(receipts):
+        if mined[index] is None:
+            others = [hash_ for hash_ in alike(receipt.hash) if hash_ != receipt.hash]
+            found = rpc.batch([_ask(hash_) for hash_ in others]) if others else []
+            mined[index] = next((one for one in found if one is not None), None)
+    return mined
+
+
+def _ask(transaction_hash: bytes) -> Ask:
+    return Ask(
+        "eth_getTransactionReceipt", ("0x" + transaction_hash.hex(),), partial(answers.receipt_of, transaction_hash)
+    )
 
 
 def _at_its_place(receipt: Receipt, mined: Mined) -> Receipt:
@@ -117,6 +129,7 @@ def _at_its_place(receipt: Receipt, mined: Mined) -> Receipt:
         )
     return replace(
         receipt,
+        hash=mined.transaction_hash,
         block_number=mined.block_number,
         gas_used=mined.gas_used,
         gas_price_wei=mined.gas_price_wei,

@@ -61,6 +61,8 @@ class JournalEntry:
     hashes: tuple[bytes, ...]
     raw: bytes
     """The signed transaction, as it was sent last."""
+    genesis: bytes | None = None
+    """The hash of the chain's first block, by which it differs from others of its id; None if the node told none."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class KeyLedger:
                 "hashes": [hash_.hex() for hash_ in entry.hashes],
                 "raw": entry.raw.hex(),
                 "at": int(time.time()),
-            },
+            }
+            | ({} if entry.genesis is None else {"genesis": entry.genesis.hex()}),
         )
 
     def find(self, work: bytes) -> JournalEntry | None:
@@ -130,7 +133,8 @@ class KeyLedger:
             if abs(time.time() - int(raw["at"])) > ENTRY_LIVES_S:
                 return None
             hashes = tuple(bytes.fromhex(hash_) for hash_ in raw["hashes"])
-            return JournalEntry(int(raw["nonce"]), hashes, bytes.fromhex(raw["raw"]))
+            genesis = None if raw.get("genesis") is None else bytes.fromhex(raw["genesis"])
+            return JournalEntry(int(raw["nonce"]), hashes, bytes.fromhex(raw["raw"]), genesis)
         except (OSError, ValueError, KeyError, TypeError):
             return None  # there is no file, or a part of one after a crash
 

@@ -19,6 +19,7 @@ from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.counts import MOST_PENDING, TransactionCounts
 from opml_dispute.chain.fees import Fees
 from opml_dispute.chain.gaps import Gaps
+from opml_dispute.chain.left_behind import LeftBehind, Signed
 from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
 from opml_dispute.chain.transactions import NonceTaken, Order, Quote
@@ -49,16 +50,16 @@ class Outlook:
         address: Address,
         tell: Callable[[str], None],
         *,
-        earlier: Callable[[int], bytes | None],
+        left: LeftBehind,
         gaps: Gaps,
         raise_fee: Callable[[Flight], None],
         raise_earlier: Callable[[int], None],
     ) -> None:
         """
-        `earlier` gives the signed transaction that was sent lately under a nonce, as far as it is remembered.
+        `left` is what was sent lately, as far as it is remembered.
         `raise_fee` and `raise_earlier` send what a pool does not take for its fee with a higher one.
         """
-        self._rpc, self._address, self._tell, self._earlier, self._gaps = rpc, address, tell, earlier, gaps
+        self._rpc, self._address, self._tell, self._left, self._gaps = rpc, address, tell, left, gaps
         self._raise_fee, self._raise_earlier = raise_fee, raise_earlier
         self.counts = TransactionCounts(rpc, address)
 
@@ -78,6 +79,7 @@ class Outlook:
                 if mined is not None:
                     return mined
                 if time.monotonic() > look_at:
+                    self._note_other_forms(flight)
                     mined_count, pending_count = self.counts.sure()
                     # WHY NOT begin anew at one lower count: a node behind a balancer lags now and then.
                     taken = taken + 1 if mined_count > flight.nonce else max(0, taken - 1)
@@ -98,6 +100,10 @@ class Outlook:
                 return None
             time.sleep(min(pause_s, max(0.0, deadline - time.monotonic()) + 0.001))
             pause_s = min(pause_s * 1.5, 2.0)
+
+    def _note_other_forms(self, flight: Flight) -> None:
+        """Another process of the key may have sent the flight for a higher fee: that one is no other transaction."""
+        flight.hashes[:0] = [hash_ for hash_ in self._left.alike(flight.hashes[-1]) if hash_ not in flight.hashes]
 
     def _receipt(self, flight: Flight) -> Mined | None:
         asked = [
@@ -143,12 +149,12 @@ class Outlook:
         """Send the same transaction again; whether its fee is high enough for the node."""
         return self._resend(flight.raw)
 
-    def send_again(self, nonce: int, raw: bytes | None) -> None:
+    def send_again(self, signed: Signed) -> None:
         """Gives the node a mined transaction that it has lost, with those of the account that it lost before it."""
         with suppress(RpcError):  # it is tried again
-            self._fill(self.counts.told()[1], nonce)
-        if raw is not None:
-            self._resend(raw)
+            self._fill(self.counts.told()[1], signed.nonce)
+        with suppress(RpcError):
+            self._offer(signed)
 
     def _fill(self, first: int, last: int) -> None:
         """
@@ -157,11 +163,18 @@ class Outlook:
         WHY NOT sign the flight anew under the first of them: both forms could be mined then.
         """
         for nonce in range(max(first, last - MOST_PENDING), last):
-            raw = self._earlier(nonce)
-            if raw is not None:
+            signed = self._left.signed(nonce)
+            if signed is not None and signed.raw is not None:
                 self._tell("A reorganisation took back an earlier transaction; sending it again")
-                if not self._resend(raw):
-                    self._raise_earlier(nonce)
+                self._offer(signed)
+
+    def _offer(self, signed: Signed) -> None:
+        """Sends it as it was, and for more where that is too little by now. Raises an `RpcError`."""
+        if signed.raw is None:
+            return
+        # Many a pool takes what pays less than the base fee, and keeps it.
+        if not self._resend(signed.raw) or self._rpc.head().base_fee_wei > signed.fees.max_fee_wei:
+            self._raise_earlier(signed.nonce)
 
     def _resend(self, raw: bytes) -> bool:
         """Whether the fee is high enough for the node, as far as it says."""

@@ -31,6 +31,7 @@ from opml_dispute.chain.keys import Signing
 from opml_dispute.chain.left_behind import LeftBehind
 from opml_dispute.chain.outlook import Flight, Outlook
 from opml_dispute.chain.quoting import call_object, quotes_for, reason_of_failure
+from opml_dispute.chain.resuming import ChainOrigin, resumed
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
@@ -74,7 +75,7 @@ class Sender:
         self.address = account.address
         self._signing = PoolSigning(account)
         self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
-        self._chain_id = chain_id
+        self._origin, self._chain_id = ChainOrigin(rpc), chain_id
         self._folder = folder
         self._flights: deque[Flight] = deque()
         self._left = LeftBehind(rpc, account.address, self._signing, self._ledger, tell)
@@ -85,7 +86,7 @@ class Sender:
             rpc,
             account.address,
             tell,
-            earlier=self._left.signed,
+            left=self._left,
             gaps=self._gaps,
             raise_fee=self._raise_fee,
             raise_earlier=lambda nonce: self._left.push(nonce, self.max_fee_wei, is_lost=True),
@@ -177,9 +178,11 @@ class Sender:
 
         def send_again(receipt: Receipt) -> None:
             with suppress(LookupError):
-                self._outlook.send_again(*self._left.found(receipt.hash))
+                self._outlook.send_again(self._left.found(receipt.hash))
 
-        return await_confirmations(self.rpc, receipts, blocks, send_again=send_again, tell=self._tell)
+        return await_confirmations(
+            self.rpc, receipts, blocks, send_again=send_again, alike=self._left.alike, tell=self._tell
+        )
 
     def quote(self, work: Call[Any] | Creation, *, value_wei: int = 0) -> Quote:
         """The quote of a transaction. Raises what `send` raises before it sends anything."""
@@ -315,13 +318,14 @@ class Sender:
         transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self.chain_id}
         raw, transaction_hash = self._signing.sign(transaction, sidecar)
         hashes.append(transaction_hash)
-        ledger.launch(nonce, Launched(transaction_hash, transaction, order.deposit, makes_game=order.makes_game))
+        launched = Launched(transaction_hash, transaction, order.deposit, makes_game=order.makes_game)
+        ledger.launch(nonce, launched)
         if sidecar is None:
-            self._left.remember(nonce, transaction_hash, raw)
+            self._left.remember(nonce, launched, raw)
         else:
             ledger.keep_blobs(nonce, sidecar.hex_hashes, sidecar.to_bytes())
         if order.once:
-            ledger.note(order.digest, JournalEntry(nonce, tuple(hashes), raw))
+            ledger.note(order.digest, JournalEntry(nonce, tuple(hashes), raw, self._origin.genesis))
         return Flight(order, quote, fees, nonce, raw, hashes)
 
     def _drop(self, ledger: KeyLedger, order: Order) -> None:
@@ -334,9 +338,9 @@ class Sender:
         entry = ledger.find(order.digest)
         if entry is None:
             return None
-        flight = self._resumed(ledger, order, entry)
-        if entry.nonce > self._outlook.counts.sure()[1] and not self._outlook.is_known(flight):
-            ledger.forget(order.digest)  # of another chain with this id: its nonce would never be reached
+        flight = resumed(ledger, order, entry, max_fee_wei=self.max_fee_wei)
+        if self._origin.is_another(entry, flight, self._outlook):
+            ledger.forget(order.digest)
             return None
         self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
         result = self._land(flight)
@@ -347,16 +351,6 @@ class Sender:
         if isinstance(result, OpmlError):
             raise result
         return result
-
-    def _resumed(self, ledger: KeyLedger, order: Order, entry: JournalEntry) -> Flight:
-        """As an earlier process sent it last; without gas if the journal does not say how it was signed."""
-        forms = ledger.launched().get(entry.nonce, ())
-        fields = next((form.fields for form in reversed(forms) if form.hash in entry.hashes), {})
-        names = blob_fields(order.work.blobs).get("blobVersionedHashes")
-        is_same = bool(fields) and fields.get("blobVersionedHashes") == names
-        fees = Fees.of(fields) if is_same else Fees(self.max_fee_wei, None)
-        quote = Quote(int(fields["gas"]) if is_same else 0, fees, -1)
-        return Flight(order, quote, fees, entry.nonce, entry.raw, list(entry.hashes))
 
     # ---- until it is mined ----
 

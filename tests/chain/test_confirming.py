@@ -86,7 +86,7 @@ def test_what_fails_when_it_is_mined_again_is_told(chain: Chain) -> None:
         FaultProxy(chain.anvil.url, edit=lambda request, reply: _failed(request, reply)) as proxy,
         pytest.raises(TakenBack, match="failed when it came into block"),
     ):
-        await_confirmations(Rpc(proxy.url), [receipt], 2, send_again=_never, tell=_never)
+        await_confirmations(Rpc(proxy.url), [receipt], 2, send_again=_never, alike=_alone, tell=_never)
 
 
 def _failed(request: dict[str, object], reply: dict[str, object]) -> dict[str, object]:
@@ -94,6 +94,10 @@ def _failed(request: dict[str, object], reply: dict[str, object]) -> dict[str, o
     if request["method"] != "eth_getTransactionReceipt" or not isinstance(result, dict):
         return reply
     return reply | {"result": result | {"status": "0x0", "logs": []}}
+
+
+def _alone(transaction_hash: bytes) -> list[bytes]:
+    return [transaction_hash]
 
 
 def _never(what: object) -> None:
@@ -119,7 +123,9 @@ def test_a_node_that_lags_has_taken_nothing_back(chain: Chain) -> None:
 
     chain.rpc.request("evm_mine")
     with FaultProxy(chain.anvil.url, edit=edit) as proxy:
-        assert await_confirmations(Rpc(proxy.url), [receipt], 2, send_again=_never, tell=_never) == [receipt]
+        assert await_confirmations(Rpc(proxy.url), [receipt], 2, send_again=_never, alike=_alone, tell=_never) == [
+            receipt
+        ]
 
 
 def test_a_chain_that_stands_still_is_not_waited_for_without_end(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +137,7 @@ def test_a_chain_that_stands_still_is_not_waited_for_without_end(chain: Chain, m
     lost = replace(receipt, hash=b"\7" * 32)
     sent: list[Receipt] = []
     with pytest.raises(NotConfirmed, match=r"has shown it in no block for 0 s|no new block"):
-        await_confirmations(chain.rpc, [lost], 1, send_again=sent.append, tell=lambda sentence: None)
+        await_confirmations(chain.rpc, [lost], 1, send_again=sent.append, alike=_alone, tell=lambda sentence: None)
     assert lost in sent
 
 
