@@ -69,7 +69,11 @@ _READING: ContextVar[list[_Opened] | None] = ContextVar("_READING", default=None
 
 def map_file(path: Path) -> npt.NDArray[np.uint8]:
     """A file's bytes, read when they are looked at. Raises `OSError`, and `ValueError` for an empty file."""
-    file = path.open("rb")
+    return map_opened(path.open("rb"), path)
+
+
+def map_opened(file: IO[bytes], path: Path) -> npt.NDArray[np.uint8]:
+    """The same of a file that is open, and was found at `path`; it is closed together with the mapping."""
     try:
         found = os.fstat(file.fileno())
         data = np.memmap(file, np.uint8, "r")

@@ -12,6 +12,7 @@ a user of small models, exported again and again, would not expect.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,11 +26,11 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, external_data_helper, helper
 
-from opml_dispute.engine.mapped_files import give_back, map_file
+from opml_dispute.engine.mapped_files import give_back, map_file, map_opened
 from opml_dispute.model.graph_ends import fields_of
 from opml_dispute.model.long_lists import LEAST_LIST_BYTES, LongList, without_long_lists
 from opml_dispute.model.refusals import ModelFileError
-from opml_dispute.model.weights_beside import file_beside
+from opml_dispute.model.weights_beside import open_beside, place_beside
 
 Array = npt.NDArray[Any]
 
@@ -122,33 +123,43 @@ def _apart(data: npt.NDArray[np.uint8], *, maps: bool) -> Parts | None:
 def map_beside(model: onnx.ModelProto, beside: Path) -> dict[str, Array]:
     """
     Takes the large weights that lie in large files beside the model's own, `beside`, out of the model; answers them by
-    name. Raises as `weights_beside.file_beside`, and `ModelFileError` for a file that is too short.
+    name. Raises as `weights_beside.place_beside` and `open_beside`, and `ModelFileError` for a file that is too short.
     """
     arrays: dict[str, Array] = {}
-    files: dict[Path, npt.NDArray[np.uint8]] = {}
+    files: dict[Path, npt.NDArray[np.uint8] | None] = {}
     for tensor in model.graph.initializer:
         if not external_data_helper.uses_external_data(tensor) or tensor.name in arrays:
             continue
         size_bytes = _size_bytes(tensor)
         if sys.byteorder != "little" or size_bytes is None or size_bytes < LEAST_TENSOR_BYTES:
             continue
-        path, place = file_beside(tensor, beside)
-        if path.stat().st_size < LEAST_FILE_BYTES:
-            continue
+        path, place = place_beside(tensor, beside)
         if path not in files:
-            files[path] = map_file(path)
+            files[path] = _mapped_if_large(path, beside)
+        data = files[path]
+        if data is None:
+            continue
         offset = place.offset or 0
-        length = files[path].size - offset if place.length is None else place.length
-        if length != size_bytes or offset + length > files[path].size:
+        length = data.size - offset if place.length is None else place.length
+        if length != size_bytes or offset + length > data.size:
             raise ModelFileError(
-                f"{path} has {files[path].size:,} bytes; the tensor {tensor.name!r} of {size_bytes:,} bytes "
+                f"{path} has {data.size:,} bytes; the tensor {tensor.name!r} of {size_bytes:,} bytes "
                 f"was expected at {offset:,}, in {length:,}"
             )
-        array = _as_array(files[path], tensor, offset, offset + length)
+        array = _as_array(data, tensor, offset, offset + length)
         if array is not None:
             arrays[tensor.name] = array
             tensor.CopyFrom(_placeholder(tensor))
     return arrays
+
+
+def _mapped_if_large(path: Path, beside: Path) -> npt.NDArray[np.uint8] | None:
+    """Raises as `weights_beside.open_beside`."""
+    file = open_beside(path, beside)
+    if os.fstat(file.fileno()).st_size < LEAST_FILE_BYTES:
+        file.close()
+        return None
+    return map_opened(file, path)
 
 
 def _without_raw(view: memoryview, first: int, last: int) -> tuple[TensorProto, tuple[int, int] | None]:

@@ -29,24 +29,39 @@ from opml_dispute.printable import one_line
 _COPY = "copy the folder with its links followed (cp -rL), if that file is meant"
 
 
-def file_beside(tensor: TensorProto, model: Path) -> tuple[Path, external_data_helper.ExternalDataInfo]:
+def place_beside(tensor: TensorProto, model: Path) -> tuple[Path, external_data_helper.ExternalDataInfo]:
     """
     The file, its links followed, in which a tensor of the model at a path has its elements, and where in it.
 
-    Raises `ModelFileError` if there is no such file, or it may not be read, `OSError` if it cannot be, and `ValueError`
-    for what is no place in a file.
+    Raises `ModelFileError` if there is no such file, or it lies elsewhere, `OSError` if it cannot be found, and
+    `ValueError` for what is no place in a file.
     """
     place = external_data_helper.ExternalDataInfo(tensor)
-    path = _resolved(place.location, model)
-    os.close(_opened(path, model))
-    return path, place
+    return _resolved(place.location, model), place
+
+
+def open_beside(path: Path, model: Path) -> IO[bytes]:
+    """
+    Opens a file that `place_beside` found. What is read is read from this: under its name another may lie by now.
+
+    Raises `ModelFileError` if it may not be read, and `OSError` if it cannot be.
+    """
+    file = _opened(path)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(file)
+        raise _refusal(model, f"{path} is not regular: a folder, a pipe or a device")
+    if found.st_nlink > 1 and found.st_uid != model.stat().st_uid:
+        os.close(file)
+        raise _refusal(model, f"{path} has several names, and another owner than the model's file", hint=_COPY)
+    return os.fdopen(file, "rb")
 
 
 def load_beside(message: Message, model: Path) -> None:
     """
     Reads the elements of all tensors below `message` that lie beside the model at a path, except of sparse ones.
 
-    Raises as `file_beside`.
+    Raises as `place_beside` and `open_beside`.
     """
     for field, value in message.ListFields():
         if field.type != FieldDescriptor.TYPE_MESSAGE:
@@ -60,9 +75,8 @@ def load_beside(message: Message, model: Path) -> None:
 
 
 def _load(tensor: TensorProto, model: Path) -> None:
-    place = external_data_helper.ExternalDataInfo(tensor)
-    path = _resolved(place.location, model)
-    with os.fdopen(_opened(path, model), "rb") as file:
+    path, place = place_beside(tensor, model)
+    with open_beside(path, model) as file:
         tensor.raw_data = _part_of(file, path, tensor.name, place.offset or 0, place.length)
     tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]
@@ -102,17 +116,24 @@ def _resolved(location: str, model: Path) -> Path:
     return path
 
 
-def _opened(path: Path, model: Path) -> int:
-    """A descriptor to read the file, which is a regular one. Raises `ModelFileError` and `OSError`."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(file)
-        raise _refusal(model, f"{path} is not regular: a folder, a pipe or a device")
-    if found.st_nlink > 1 and found.st_uid != model.stat().st_uid:
-        os.close(file)
-        raise _refusal(model, f"{path} has several names, and another owner than the model's file", hint=_COPY)
-    return file
+def _opened(path: Path) -> int:
+    """A descriptor to read the file, whose path has no links. Raises `OSError`, also where one has come into it."""
+    opened = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # WHY NOT open the whole path at once: a folder on the way may have become a link since it was looked at.
+        for name in path.parts[1:-1]:
+            opened = _below(opened, name, os.O_PATH | os.O_DIRECTORY)
+        return _below(opened, path.name, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _below(folder: int, name: str, flags: int) -> int:
+    """What has a name in an opened folder, which is closed; no link is followed. Raises `OSError`."""
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _refusal(model: Path, why: str, *, hint: str | None = None) -> ModelFileError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from opml_dispute.model import mapped_weights
+from opml_dispute.model import mapped_weights, weights_beside
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import ModelFileError
 from tests.model.test_mapped_weights import mapped_bytes, model_of
@@ -114,3 +115,53 @@ def test_a_file_of_another_owner_is_not_read_by_a_second_name(folder: Path, is_m
     data.unlink()
     data.write_bytes((folder.parent / "secret").read_bytes())
     assert same(folder / "model.onnx", is_mapped)
+
+
+@pytest.mark.parametrize("what", ["the file", "a folder on the way"])
+def test_what_becomes_a_link_after_it_was_looked_at_is_not_followed(
+    folder: Path, is_mapped: bool, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "deep").mkdir()
+    (folder / "model.onnx_data").rename(folder / "deep" / "weights")
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "deep/weights"
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    elsewhere = folder.parent / "elsewhere"
+    shutil.copytree(folder / "deep", elsewhere)
+    look = weights_beside._resolved
+
+    def look_and_swap(location: str, model: Path) -> Path:
+        found = look(location, model)
+        if not (folder / "before").exists():
+            swapped = folder / "deep" if what == "a folder on the way" else folder / "deep" / "weights"
+            swapped.rename(folder / "before")
+            swapped.symlink_to(elsewhere if swapped.name == "deep" else elsewhere / "weights")
+        return found
+
+    monkeypatch.setattr(weights_beside, "_resolved", look_and_swap)
+    with pytest.raises(ModelFileError, match="symbolic link" if what == "the file" else "Not a directory"):
+        compile_model(folder / "model.onnx")
+
+
+def test_what_is_read_is_the_file_that_was_checked(
+    folder: Path, is_mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one that takes its name between the check and the reading is not looked at."""
+    path, data = folder / "model.onnx", folder / "model.onnx_data"
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.write_bytes(bytes(data.stat().st_size))
+    fstat = os.fstat
+
+    def check_and_swap(file: int) -> os.stat_result:
+        found = fstat(file)
+        if os.readlink(f"/proc/self/fd/{file}") == str(data) and not data.is_symlink():
+            data.rename(folder / "before")
+            data.symlink_to(elsewhere)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", check_and_swap)
+        program = compile_model(path)
+    assert data.is_symlink()
+    assert (mapped_bytes(program) > 0) == is_mapped
+    assert program.model_root == compile_model(model_of(WEIGHTS)).model_root
