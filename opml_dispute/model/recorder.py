@@ -27,7 +27,7 @@ from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor, merged, row_
 T = TypeVar("T")
 
 FOLD_LIMIT_BYTES = 1 << 16
-"""A folded constant may be this large, or have as many elements as what it is made of. Larger ones are made when
+"""A folded constant may be this large, or have as many elements as all that it is made of. Larger ones are made when
 running."""
 
 MOST_KNOWN = 256
@@ -347,10 +347,11 @@ class Recorder:
             self.copy(Tensor(buffer, (buffer.size,), (1,)), self.constant(before))
 
     def _folds(self, shape: Shape, dtype: DType, *sources: Tensor) -> bool:
-        """Whether a constant of this size is worth its bytes: small, or no larger than what it is made of."""
+        """Whether a constant of this size is worth its bytes: small, or no larger than all that it is made of."""
         count = prod(shape)
-        bytes_limit = max(FOLD_LIMIT_BYTES, *(t.buffer.size * t.dtype.width for t in sources))
-        return count * dtype.width <= bytes_limit or count <= max(t.buffer.size for t in sources)
+        buffers = {id(source.buffer): source.buffer for source in sources}.values()  # each once: x beside x is twice x
+        bytes_limit = max(FOLD_LIMIT_BYTES, sum(buffer.size * buffer.dtype.width for buffer in buffers))
+        return count * dtype.width <= bytes_limit or count <= sum(buffer.size for buffer in buffers)
 
 
 def _corners(dims: Shape, views: Sequence[Tensor], strides: Sequence[Shape]) -> Iterator[list[Tensor]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 
 from opml_dispute.engine.inference import Inference
@@ -13,6 +14,7 @@ from opml_dispute.model import fold
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import UnsupportedOp
 from opml_dispute.model.tensor import Array
 from tests.model.graphs import single
@@ -155,6 +157,44 @@ def test_what_is_computed_half_before_it_turns_out_unknown_is_kept(monkeypatch: 
     before = g.ops[0].inputs[0].buffer.values
     assert before is not None
     assert before.tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
+
+
+def _joined(*names: str) -> Program:
+    """A product by a matrix that is joined of constants of 96 KiB each: as exporters write gates and directions."""
+    weights = {name: np.full((96, 256), 2.0**-k, np.float32) for k, name in enumerate(dict.fromkeys(names))}
+    rows = 96 * len(names)
+    return compile_model(
+        onnx.helper.make_model(
+            onnx.helper.make_graph(
+                [
+                    onnx.helper.make_node("Concat", names, ["w"], axis=0),
+                    onnx.helper.make_node("MatMul", ["x", "w"], ["y"]),
+                ],
+                "g",
+                [onnx.helper.make_tensor_value_info("x", 1, [4, rows])],
+                [onnx.helper.make_tensor_value_info("y", 1, [4, 256])],
+                [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+            ),
+            opset_imports=[onnx.helper.make_opsetid("", 18)],
+            ir_version=9,
+        )
+    )
+
+
+def test_what_is_joined_of_constants_is_one() -> None:
+    """It is larger than each of them, but no larger than all: so the product has its matrix packed."""
+    program = _joined("first", "second")
+    assert [node.kernel for node in program.nodes] == ["CONTRACT"]
+    (result,) = Inference(program, {"x": np.ones((4, 192), np.float32)}).outputs().values()
+    np.testing.assert_array_equal(result, np.full((4, 256), 96 * 1.5, np.float32))
+
+
+def test_a_constant_beside_itself_is_not_written_out() -> None:
+    """A few bytes of a model could double a constant as often as they like."""
+    program = _joined("first", "first")
+    assert [node.kernel for node in program.nodes] == ["COPY", "COPY", "CONTRACT"]
+    (result,) = Inference(program, {"x": np.ones((4, 192), np.float32)}).outputs().values()
+    np.testing.assert_array_equal(result, np.full((4, 256), 192, np.float32))
 
 
 def test_bfloat16_is_ml_dtypes_own() -> None:
