@@ -9,6 +9,7 @@ products that are summed, if nothing else reads them. Sums of what trees weigh a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,7 @@ from opml_dispute.engine.host_steps import (
     view_of,
 )
 from opml_dispute.engine.node_record import COPY, DOUBLE_SUMS, DOUBLES
+from opml_dispute.engine.segment import ARENA
 from opml_dispute.engine.steps import Operand, Step
 from opml_dispute.engine.views import Records, walk_over
 from opml_dispute.engine.workspace import places_of
@@ -88,13 +90,23 @@ def _in_order(records: Records, steps: list[Step], start: int) -> tuple[int, Ste
     while end > start + 1 and not are_local(steps, start, end):
         end -= 1
     terms = end - start + 1
-    if terms < 3 or len(view) >= MOST_RANK:
+    if terms < 3 or len(view) >= MOST_RANK or not _lie_together(read[:terms]):
         return start + 1, None
     lo, hi = min(each.lo for each in read[:terms]), max(each.hi for each in read[:terms])
     given = HostOperand(left.at, lo, hi, F64, [stride for _, stride in view] + [apart])
     dims = [size for size, _ in view] + [terms]
     immediates = Double.ADD, 1, _IN_ORDER
     return end, host_step(records, DOUBLE_SUMS, immediates, steps[start:end], dims, [given], trailing=1)
+
+
+def _lie_together(read: Sequence[Operand]) -> bool:
+    """
+    Whether what is read may be one operand: it lies in one block, or where no block is freed. ASSUMES `places_of`.
+
+    Blocks that are freed need not be as far apart in a run's workspace as they are in the segment.
+    """
+    place = read[0].place
+    return all(each.place is place for each in read) and (place is not None or all(r.hi <= ARENA.offset for r in read))
 
 
 @dataclass(slots=True)
@@ -123,7 +135,7 @@ class _Rounds:
         if self.function not in (Double.ADD, Double.MUL):
             return 0
         for end, count in self._candidates():
-            if self._holds(end, count) and are_local(self.steps, self.start, end):
+            if self._holds(end, count) and are_local(self.steps, self.start, end) and _lie_together(self._read()):
                 self.last = end
                 return end
         return 0
@@ -205,6 +217,11 @@ class _Rounds:
         )
         return to if fits else None
 
+    def _read(self) -> list[Operand]:
+        """The even numbers and the odd ones; and the last of a row that has no other."""
+        alone = [self.steps[self.start + 2].operands[1]] if self.rows.length % 2 else []
+        return self.steps[self.start].operands[1:] + alone
+
     def products(self) -> Step | None:
         """The step before the rounds, if it makes the products that they sum, packed, and for them alone."""
         rows, place = self.rows, self.start - 1
@@ -222,12 +239,10 @@ class _Rounds:
 
     def replacement(self, end: int, products: Step | None) -> Step:
         """The step in the place of those up to `end`, and of `products`."""
-        rows, first = self.rows, self.steps[self.start]
+        rows = self.rows
         immediates = self.function, 1, _BY_PAIRS
         if products is None:
-            read = first.operands[1:]  # the even numbers and the odd ones; and the last of a row that has no other
-            if rows.length % 2:
-                read = [*read, self.steps[self.start + 2].operands[1]]
+            read = self._read()
             lo, hi = min(each.lo for each in read), max(each.hi for each in read)
             dims = [size for size, _ in rows.row] + [rows.length]
             given = [HostOperand(rows.at, lo, hi, F64, [stride for _, stride in rows.row] + [rows.step])]

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from opml_dispute.engine.analysis import ProgramAnalysis
-from opml_dispute.engine.doubles import Double
+from opml_dispute.engine.doubles import Double, with_doubles
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.host_steps import together
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.node_record import DOUBLE_EXTREMES, DOUBLE_SCANS, DOUBLE_SUMS, DOUBLES, RANKS, RECORD
-from opml_dispute.engine.segment import ARENA
+from opml_dispute.engine.segment import ARENA, INPUT
+from opml_dispute.engine.steps import steps_of
+from opml_dispute.engine.views import Records
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model, compile_operations
 from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
@@ -282,6 +284,43 @@ def test_sums_in_order_are_one_step(terms: int, outputs: int) -> None:
         return total
 
     check_sums(operation, [x], 1, int(terms > 2))
+
+
+def equally_apart(program: Program, starts_with_input: bool) -> Program:
+    """The program with the outputs of its second and third operations as far apart as the second's and the first's, or
+    as the second's and the input."""
+    analysis = ProgramAnalysis.of(program)
+    records = Records(program.records, analysis.judged.extents)
+    singles = list(steps_of(program.records, analysis.judged.extents, np.arange(1, program.node_count + 1)))
+    operations = with_doubles(records, singles, program.model_blocks, program.double_patterns)
+    first, second, third = (operation.operands[0].at for operation in operations[:3])
+    begin = INPUT.offset if starts_with_input else first
+    moved = second if starts_with_input else first + (1 << 24)  # where no other block is
+    rows = np.frombuffer(program.records, RECORD).copy()
+    for field in ("out", "inputs", "frees"):
+        words = rows[field].astype(np.int64)
+        offsets = words & (1 << 56) - 1
+        for old, new in ((second, moved), (third, 2 * moved - begin)):
+            words += np.where((old <= offsets) & (offsets < old + 256), new - old, 0)
+        rows[field] = words
+    return replace(program, records=rows.tobytes())
+
+
+@pytest.mark.parametrize("starts_with_input", [False, True])
+@pytest.mark.parametrize("by_pairs", [False, True])
+def test_sums_of_tensors_in_blocks_of_their_own_are_operations(by_pairs: bool, starts_with_input: bool) -> None:
+    """They are as far apart in the segment as in one tensor would be, but not in a run's workspace."""
+
+    def operation(g: Builder, x: Tensor) -> Tensor:
+        a, b, c = g.sqrt(x), g.floor(x), g.absolute(x)
+        total = g.add(x if starts_with_input else a, b)
+        joined = g.reduce(Reduction.SUM, g.concat([total, c], 1), (1,)) if by_pairs else g.add(total, c)
+        return g.mul(joined, g.reshape(a, joined.shape))
+
+    program, values = program_of(operation, [shuffled(20).reshape(20, 1)])
+    program = equally_apart(program, starts_with_input)
+    assert_same(program, values)
+    assert sums(program) == 0
 
 
 @pytest.mark.parametrize("function", [Reduction.SUM, Reduction.PROD])
