@@ -33,7 +33,7 @@ from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.watch import LONGEST_PAUSE_S
+from opml_dispute.operator.watch import LONGEST_PAUSE_S, sentence_of
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
 
@@ -83,7 +83,7 @@ class Agent:
                     failures += 1
                     busy = False
                     self.metrics.passes.labels("failed").inc()
-                    self._tell([f"{error}"])
+                    self._tell([sentence_of(error)])
                 except Exception:
                     # A bug of this package in one pass must not end the process that defends every other game.
                     failures += 1
@@ -107,8 +107,10 @@ class Agent:
         """Make one pass and answer whether it sent anything. Raises only errors that keep it from reading the chain."""
         started = time.monotonic()
         is_stopped = stop.is_set if stop is not None else lambda: False
-        head = self.system.rpc.head()
-        agreement = compare_endpoints(head, self._others, max_lag_blocks=self.config.max_lag_blocks)
+        head = self.system.head()
+        agreement = compare_endpoints(
+            head, self._others, chain_id=self.system.deployment.chain_id, max_lag_blocks=self.config.max_lag_blocks
+        )
         holds_lease = self.config.dry_run or self.lease.take()
         now = Pass(head, holds_lease and not agreement.objections)
         if not holds_lease:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc import Rpc, WrongChain
 from opml_dispute.chain.rpc_errors import RpcError
+from opml_dispute.chain.system import head_of
 
 OLD_HEAD_S: Final = 900
 """Public chains make a block within seconds; a block this old is the latest one of a node that does not follow."""
@@ -57,13 +58,16 @@ class Agreement:
         return self.disagreements if self.own_lag is None else (*self.disagreements, self.own_lag)
 
 
-def compare_endpoints(head: Head, others: Sequence[Rpc], *, max_lag_blocks: int) -> Agreement:
-    """Compare `head` of the agent's own endpoint with the other endpoints' blocks."""
+def compare_endpoints(head: Head, others: Sequence[Rpc], *, chain_id: int, max_lag_blocks: int) -> Agreement:
+    """Compare `head` of the agent's own endpoint, on the chain of that id, with the other endpoints' blocks."""
     disagreements, lagging, silent, lag = [], [], [], 0
     for other in others:
         try:
-            newest = other.head()
+            newest = head_of(other, chain_id)
             same = newest if newest.number <= head.number else other.block(head.number)
+        except WrongChain as error:
+            disagreements.append(str(error))
+            continue
         except RpcError as error:
             silent.append(str(error))
             continue

@@ -188,10 +188,12 @@ class Monitor:
 
     def look(self) -> Report:
         """Report on the deployment at the latest block. Raises only errors that keep it from reading the chain."""
-        head = self.system.rpc.head()
+        head = self.system.head()
         known = self._reorganisations
         self._discovery.refresh(head)
-        agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
+        agreement = compare_endpoints(
+            head, self._others, chain_id=self.system.deployment.chain_id, max_lag_blocks=self._max_lag_blocks
+        )
         alerts = self._about_endpoints(agreement)
         is_paused, about_contracts = self._about_contracts(head)
         games, finished, unreadable, ignored = self._games(head)

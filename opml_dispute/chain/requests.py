@@ -116,10 +116,11 @@ def _where(system: System, input_root: bytes, told: str) -> str:
 
 def find_request_event(system: System, request_id: RequestId, requested_at_s: int) -> dict[str, Any]:
     """The arguments of the request's event. Raises `InputUnavailable` if the node does not have it."""
-    times, remembered = system.block_times, system.block_times.remembers
     event = _event_at(system, request_id, requested_at_s)
-    if event is None and remembered:
-        times.forget()  # the chain may have been reorganised more deeply than is usual
+    if event is None:
+        # The node that was asked may have lagged behind the request's block, or the chain have been reorganised more
+        # deeply than is usual.
+        system.block_times.forget()
         event = _event_at(system, request_id, requested_at_s)
     if event is None:
         raise InputUnavailable(

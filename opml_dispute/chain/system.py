@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from opml_dispute.chain import answers
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.block_times import BlockTimes
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory
 from opml_dispute.chain.contracts.oracle import DefenderShares, InferenceOracle, ModelRegistry, ProposerBonds
@@ -12,7 +14,7 @@ from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.input_blobs import InputBlobs
 from opml_dispute.chain.input_parts import InputParts
-from opml_dispute.chain.rpc import Ask, NoCode, Rpc
+from opml_dispute.chain.rpc import Ask, NoCode, Rpc, WrongChain
 from opml_dispute.chain.wiring import GameParts, defender_shares_of, expect_wired, proposer_bonds_of
 
 
@@ -30,6 +32,10 @@ class System:
     block_times: BlockTimes
     input_blobs: InputBlobs
 
+    def head(self) -> Head:
+        """The latest block of the deployment's chain. Raises as `head_of`."""
+        return head_of(self.rpc, self.deployment.chain_id)
+
     @property
     def proposer_bonds(self) -> ProposerBonds:
         """The contract that the oracle made for the bonds that requests demand."""
@@ -39,6 +45,20 @@ class System:
     def defender_shares(self) -> DefenderShares:
         """The contract that the oracle made for the parts of fees that are for defenders."""
         return DefenderShares(defender_shares_of(self.oracle.address))
+
+
+def head_of(rpc: Rpc, chain_id: int) -> Head:
+    """
+    The latest block of that chain, for those who look again and again: behind a URL there may be another chain by now,
+    with other contracts at the same addresses.
+
+    Raises `WrongChain`.
+    """
+    asked = [Ask("eth_chainId", (), answers.quantity), Ask("eth_getBlockByNumber", ("latest", False), answers.head)]
+    found, head = rpc.batch(asked)
+    if found != chain_id:
+        raise WrongChain(rpc.url, found, chain_id)
+    return cast(Head, head)
 
 
 def connect(rpc: Rpc, deployment: Deployment) -> System:

@@ -160,7 +160,7 @@ def respond(
         for looks_left in reversed(range(_LOOKS)):
             session, table = persistently(
                 open_all,
-                lambda sentence: output.say(f"{sentence}.", style="yellow"),
+                lambda sentence: output.trouble(f"{sentence}."),
                 interval_s=interval,
                 pause=time.sleep,
             )
@@ -299,7 +299,7 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
     known: list[Game] = []
 
     def tell(sentence: str) -> None:
-        session.output.say(f"{sentence}.", style="yellow")
+        session.output.trouble(f"{sentence}.")
         with suppress(OpmlError):
             for other in [moved_to(session.system, game) for game in known]:
                 if other is not None:

@@ -21,7 +21,7 @@ from opml_dispute.cli.output import Output, duration, short
 from opml_dispute.cli.session import open_system
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.watch import persistently
+from opml_dispute.operator.watch import Troubles, persistently, sentence_of
 
 EXIT_ALERTS = 3
 
@@ -119,8 +119,9 @@ def monitor(
             report = watcher.look()
             _tell(report, output)
             raise click.exceptions.Exit(EXIT_ALERTS if report.alerts else 0)
+        troubles = Troubles(lambda sentence: output.trouble(f"{sentence}."))
         while True:
-            _look(watcher, metrics, output, interval)
+            _look(watcher, metrics, output, troubles)
             time.sleep(interval)
     finally:
         watcher.close()
@@ -131,20 +132,21 @@ def _open_patiently(chain: ChainOptions, output: Output, interval_s: float) -> S
     """The system; a node that has come up just now may have none of its contracts yet."""
 
     def tell(sentence: str) -> None:
-        output.say(f"{sentence}.", style="yellow")
+        output.trouble(f"{sentence}.")
 
     return persistently(lambda: open_system(chain), tell, interval_s=min(interval_s, _OPENING_S), pause=time.sleep)
 
 
-def _look(watcher: Monitor, metrics: MonitorMetrics, output: Output, interval_s: float) -> None:
-    """One look of many; what keeps it from looking is told, and tried again."""
+def _look(watcher: Monitor, metrics: MonitorMetrics, output: Output, troubles: Troubles) -> None:
+    """One look of many; what keeps it from looking is told once for as long as it lasts, and tried again."""
     started = time.monotonic()
     try:
         report = watcher.look()
     except OpmlError as error:
         metrics.failed(str(error))
-        output.say(f"{error}; looking again in {duration(int(interval_s))}", style="yellow")
+        troubles.round_of([f"{sentence_of(error)}; looking again"])
         return
+    troubles.round_of([])
     metrics.show(report, time.monotonic() - started)
     _tell(report, output)
 

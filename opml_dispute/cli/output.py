@@ -68,6 +68,11 @@ class Output:
         if not self.as_json:
             self._print_talk(Text(one_line(sentence), style=style or ""))
 
+    def trouble(self, sentence: str) -> None:
+        """Print what keeps a command from going on for a while: for people and for scripts."""
+        self.say(sentence, style="yellow")
+        self.fact(trouble=sentence)
+
     def show(self, renderable: RenderableType) -> None:
         """Print data for people: a tree, a table, a text of several lines; nothing for scripts, which get `fact`s."""
         if self.as_json:

@@ -54,7 +54,7 @@ class Table:
 
     def look(self) -> Look:
         """Read the game and decide. Raises `TraceError` if too little is known to do anything."""
-        head = self.system.rpc.head()
+        head = self.system.head()
         game = self.system.games.read(self.address, at=head)
         plan = consider(game, self.trace, head.timestamp)
         plan.expect_something()
@@ -62,7 +62,7 @@ class Table:
 
     def snapshot(self) -> tuple[Game, int]:
         """The game now, and the chain's time."""
-        head = self.system.rpc.head()
+        head = self.system.head()
         return self.system.games.read(self.address, at=head), head.timestamp
 
     def intents(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Intent]:

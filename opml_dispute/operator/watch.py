@@ -17,7 +17,7 @@ from opml_dispute.actors.actions import Action
 from opml_dispute.actors.player import ChainGame, Round, play_round
 from opml_dispute.chain.fees import FeeTooHigh
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import UnexpectedAnswer
+from opml_dispute.chain.rpc import UnexpectedAnswer, WrongChain
 from opml_dispute.chain.rpc_errors import RpcError, RpcUnreachable
 from opml_dispute.chain.transactions import NonceTaken, NotEnoughFunds, NotMined
 from opml_dispute.errors import OpmlError
@@ -33,7 +33,10 @@ TRIES: Final = 4
 TAKEN_BACK_S: Final = 900
 """By the chain's clock, after which no reorganisation is expected to take back how a game ended: over two epochs."""
 
-PASSING: Final = (RpcError, Reverted, UnexpectedAnswer, NotMined, NonceTaken, NotEnoughFunds, FeeTooHigh, TraceError)
+PASSING: Final = (
+    *(RpcError, Reverted, UnexpectedAnswer, WrongChain),
+    *(NotMined, NonceTaken, NotEnoughFunds, FeeTooHigh, TraceError),
+)
 """Errors that can be gone at the next try, among them a game that the node does not know yet or knows no longer."""
 
 Tell = Callable[[str], None]
@@ -118,14 +121,14 @@ def watch(
         except WrongInference:
             raise
         except PASSING as error:
-            troubles.round_of([f"{_sentence(error)}; trying again"])
+            troubles.round_of([f"{sentence_of(error)}; trying again"])
         else:
             for unjudged in round_.unjudged:
                 if isinstance(unjudged.error, WrongInference):
                     raise unjudged.error
             after_round(round_)
             wrong = [f"Claim {item.claim_index} cannot be judged: {item.error}" for item in round_.unjudged]
-            wrong += [_sentence(error) for _, error in (*round_.refused, *round_.failed)]
+            wrong += [sentence_of(error) for _, error in (*round_.refused, *round_.failed)]
             troubles.round_of(list(dict.fromkeys([*round_.missed, *wrong])))
             if is_over:
                 return round_.game
@@ -136,5 +139,7 @@ def watch(
         pause(troubles.pause_s(interval_s))
 
 
-def _sentence(error: OpmlError) -> str:
-    return f"{error}: {error.hint}" if error.hint and isinstance(error, NotEnoughFunds | FeeTooHigh) else str(error)
+def sentence_of(error: OpmlError) -> str:
+    """For people who may be asleep while it lasts: with what to do, where the operator has to do it."""
+    is_theirs = isinstance(error, NotEnoughFunds | FeeTooHigh | WrongChain)
+    return f"{error}: {error.hint}" if error.hint and is_theirs else str(error)

@@ -43,7 +43,7 @@ class GameFeed:
 
     def game(self, address: Address, head: Head | None = None) -> tuple[Head, Game]:
         """The game at `head`, else at the latest block. Raises what `GameReader.read` raises."""
-        head = head or self._system.rpc.head()
+        head = head or self._system.head()
         with self._guard:
             lock = self._locks.setdefault(address, threading.Lock())
         with lock:  # several readers of one page wait for one reading

@@ -107,7 +107,7 @@ class Explorer:
 
     def games(self, page: int) -> Mapping[str, Any]:
         """Games, newest first."""
-        head = self.system.rpc.head()
+        head = self.system.head()
         count = self.system.rpc.read(self.system.factory.game_count(), at=head)
         return {
             "head": head,
@@ -118,7 +118,7 @@ class Explorer:
 
     def requests(self, page: int) -> Mapping[str, Any]:
         """Requests, newest first."""
-        head = self.system.rpc.head()
+        head = self.system.head()
         count = self.system.rpc.read(self.system.oracle.request_count(), at=head)
         rows = self._requests(head, count, page * PAGE, PAGE)
         return {"head": head, "count": count, "requests": rows, **_paging(page, count)}
@@ -165,7 +165,7 @@ class Explorer:
 
     def model(self, model_id: bytes) -> Mapping[str, Any]:
         """One model. Raises `UnknownModel`."""
-        head = self.system.rpc.head()
+        head = self.system.head()
         try:
             model = self.system.rpc.read(self.system.registry.model(model_id), at=head)
         except Reverted:
@@ -175,7 +175,7 @@ class Explorer:
     def request(self, request_id: RequestId) -> Mapping[str, Any]:
         """One request. Raises `UnknownRequest`."""
         system = self.system
-        head = system.rpc.head()
+        head = system.head()
         record = read_request(system, request_id)
         model = system.rpc.read(system.registry.model(record.model_id), at=head)
         asked = None if self.judge is None else self.judge.asked(request_id)
@@ -246,7 +246,7 @@ class Explorer:
     def version(self, address: Address | None) -> tuple[bytes, int]:
         """Changes when a page would look different: a new block, or more known about the game."""
         known = 0 if address is None or self.judge is None else self.judge.version(address)
-        return self.system.rpc.head().hash, known
+        return self.system.head().hash, known
 
     def _findings(self, game: Game, *, wait: bool) -> Findings:
         if self.judge is None:

@@ -19,6 +19,7 @@ from opml_dispute.cli import monitor as cli_monitor
 from opml_dispute.cli.output import Output
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
+from opml_dispute.operator.watch import Troubles
 from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.testing.node_lies import Lie, Teller
 from tests.lies.hurried import HurriedTime
@@ -70,10 +71,11 @@ class Lookout:
                 waits_for_blobs=True,
             )
             metrics, output = MonitorMetrics(stale_s=600.0), Output(as_json=False)
+            troubles = Troubles(output.trouble)
 
             def one_look() -> None:
                 try:
-                    cli_monitor._look(monitor, metrics, output, PAUSE_S)
+                    cli_monitor._look(monitor, metrics, output, troubles)
                 except OpmlError as error:
                     bugs.append(f"ended by {error}")
                 except Exception as error:
