@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from opml_dispute.chain.file_lock import FileLock
-from opml_dispute.home import home
+from opml_dispute.home import CannotWrite, home
 from opml_dispute.primitives import Address
 
 
@@ -19,10 +19,19 @@ class Lease:
 
     def __init__(self, chain_id: int, address: Address) -> None:
         self._lock = FileLock(home() / "leases" / f"{chain_id}-{address}.lock")
+        self.trouble: str | None = None
+        """Why the lock cannot be made, if it cannot: an agent that acts at the same time is not noticed then."""
 
     def take(self) -> bool:
-        """Whether this process may act; each call tries to take the lease until it has it. Raises `CannotWrite`."""
-        if not self._lock.take(wait=False):
+        """Whether this process may act; each call tries to take the lease until it has it."""
+        try:
+            is_taken = self._lock.take(wait=False)
+        except CannotWrite as error:
+            # WHY NOT wait: the chain refuses what two agents do twice, and games are lost by one that does nothing.
+            self.trouble = str(error)
+            return True
+        self.trouble = None
+        if not is_taken:
             return False
         self._lock.write(f"{os.getpid()}\n")
         return True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,9 @@ def run_process(
     It is killed when `ending` is set. Raises `TimeoutError` then and after `timeout_s`, `OSError` if it cannot start.
     """
     deadline = time.monotonic() + timeout_s
-    with tempfile.TemporaryFile() as source:
-        # WHY a file: after a time-out `Popen.communicate` sends no more of what a pipe had no room for.
+    with os.fdopen(os.memfd_create("given"), "w+b") as source:
+        # WHY NOT a pipe: after a time-out `Popen.communicate` sends no more of what had no room in it.
+        # WHY NOT a file on a disk: that may be full.
         source.write(given.encode())
         source.seek(0)
         with subprocess.Popen(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -34,12 +33,14 @@ def second_opinion(
     program_file: Path, image: bytes, item_count: int = 1, *, ending: threading.Event | None = None
 ) -> StateRoot:
     """S_n as the plainest build computes it; given up when `ending` is set. Raises `SecondOpinionMissing`."""
-    with tempfile.TemporaryDirectory(prefix="opml-opinion-") as folder:
-        image_file = Path(folder) / "image"
-        image_file.write_bytes(image)
+    # WHY NOT a file: on a full disk no game could be entered.
+    with os.fdopen(os.memfd_create("image"), "wb") as file:
+        file.write(image)
+        file.flush()
+        image_file = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         environment = dict(os.environ, OPML_ENGINE_ISA=candidates()[-1])
         environment.pop("OPML_ENGINE_LIBRARY", None)
-        command = [sys.executable, "-m", "opml_dispute.agent.second_opinion", str(program_file), str(image_file)]
+        command = [sys.executable, "-m", "opml_dispute.agent.second_opinion", str(program_file), image_file]
         command.append(str(item_count))
         try:
             done = run_process(command, environment=environment, timeout_s=TIMEOUT_S, ending=ending)

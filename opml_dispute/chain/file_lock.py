@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from opml_dispute.home import CannotWrite
@@ -42,10 +43,11 @@ class FileLock:
         return True
 
     def write(self, text: str) -> None:
-        """Write into the file who holds the lock, for people."""
+        """Write into the file who holds the lock, for people: on a full disk it is held all the same."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, text.encode(), 0)
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, text.encode(), 0)
 
     def give_back(self) -> None:
         """Release the lock."""
