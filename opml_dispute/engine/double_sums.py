@@ -27,7 +27,7 @@ from opml_dispute.engine.host_steps import (
     view_of,
 )
 from opml_dispute.engine.node_record import COPY, DOUBLE_SUMS, DOUBLES
-from opml_dispute.engine.segment import ARENA
+from opml_dispute.engine.segment import INPUT, OUTPUT, WEIGHTS
 from opml_dispute.engine.steps import Operand, Step
 from opml_dispute.engine.views import Records, walk_over
 from opml_dispute.engine.workspace import places_of
@@ -101,12 +101,18 @@ def _in_order(records: Records, steps: list[Step], start: int) -> tuple[int, Ste
 
 def _lie_together(read: Sequence[Operand]) -> bool:
     """
-    Whether what is read may be one operand: it lies in one block, or where no block is freed. ASSUMES `places_of`.
+    Whether what is read may be one operand: it lies in one block, or in one section of those without blocks that are
+    freed. ASSUMES `places_of`.
 
-    Blocks that are freed need not be as far apart in a run's workspace as they are in the segment.
+    Blocks that are freed need not be as far apart in a run's workspace as they are in the segment; and where sections
+    meet, an operand of both would hide that a run reads what an earlier one put into OUTPUT.
     """
     place = read[0].place
-    return all(each.place is place for each in read) and (place is not None or all(r.hi <= ARENA.offset for r in read))
+    if not all(each.place is place for each in read):
+        return False
+    lo, hi = min(each.lo for each in read), max(each.hi for each in read)
+    sections = (WEIGHTS, INPUT, OUTPUT)
+    return place is not None or any(section.offset <= lo and hi <= section.end for section in sections)
 
 
 @dataclass(slots=True)

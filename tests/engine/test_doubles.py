@@ -18,8 +18,8 @@ from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.host_steps import together
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.node_record import DOUBLE_EXTREMES, DOUBLE_SCANS, DOUBLE_SUMS, DOUBLES, RANKS, RECORD
-from opml_dispute.engine.segment import ARENA, INPUT
-from opml_dispute.engine.steps import steps_of
+from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
+from opml_dispute.engine.steps import Step, steps_of
 from opml_dispute.engine.views import Records
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model, compile_operations
@@ -286,14 +286,18 @@ def test_sums_in_order_are_one_step(terms: int, outputs: int) -> None:
     check_sums(operation, [x], 1, int(terms > 2))
 
 
-def equally_apart(program: Program, starts_with_input: bool) -> Program:
-    """The program with the outputs of its second and third operations as far apart as the second's and the first's, or
-    as the second's and the input."""
+def operations_of(program: Program) -> list[Step]:
+    """A program's steps, with one for each operation of binary64."""
     analysis = ProgramAnalysis.of(program)
     records = Records(program.records, analysis.judged.extents)
     singles = list(steps_of(program.records, analysis.judged.extents, np.arange(1, program.node_count + 1)))
-    operations = with_doubles(records, singles, program.model_blocks, program.double_patterns)
-    first, second, third = (operation.operands[0].at for operation in operations[:3])
+    return with_doubles(records, singles, program.model_blocks, program.double_patterns)
+
+
+def equally_apart(program: Program, starts_with_input: bool) -> Program:
+    """The program with the outputs of its second and third operations as far apart as the second's and the first's, or
+    as the second's and the input."""
+    first, second, third = (operation.operands[0].at for operation in operations_of(program)[:3])
     begin = INPUT.offset if starts_with_input else first
     moved = second if starts_with_input else first + (1 << 24)  # where no other block is
     rows = np.frombuffer(program.records, RECORD).copy()
@@ -319,6 +323,22 @@ def test_sums_of_tensors_in_blocks_of_their_own_are_operations(by_pairs: bool, s
 
     program, values = program_of(operation, [shuffled(20).reshape(20, 1)])
     program = equally_apart(program, starts_with_input)
+    assert_same(program, values)
+    assert sums(program) == 0
+
+
+def test_a_sum_that_begins_before_the_output_reads_nothing_of_an_earlier_run() -> None:
+    """A program made for it adds what lies at the end of INPUT, and at the first and the second place of OUTPUT."""
+
+    def operation(g: Builder, x: Tensor) -> Tensor:
+        a, b, c, d = g.sqrt(x), g.floor(x), g.absolute(x), g.unary(Unary.CEIL, x)
+        return g.sub(g.add(g.add(b, c), d), a)
+
+    program, values = program_of(operation, [np.arange(1.0, 21.0)])
+    rows = np.frombuffer(program.records, RECORD).copy()
+    for term, step in enumerate(operations_of(program)[1:4]):
+        rows["inputs"][rows["inputs"] == step.operands[0].at] = OUTPUT.offset + 256 * (term - 1)
+    program = replace(program, records=rows.tobytes())
     assert_same(program, values)
     assert sums(program) == 0
 
