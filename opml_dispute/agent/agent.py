@@ -116,7 +116,7 @@ class Agent:
         if not holds_lease:
             now.trouble("Not acting", f"process {self.lease.holder()} has the lease of {self.sender.address}")
         if self.lease.trouble is not None:
-            now.trouble("Another agent with this key would not be noticed", self.lease.trouble)
+            now.trouble("Another agent with this key may act at the same time", self.lease.trouble)
         now.troubles += [f"Not acting: {reason}" for reason in agreement.objections]
         now.troubles += [f"An endpoint does not answer: {reason}" for reason in agreement.silent]
         now.troubles += [f"An endpoint lags: {reason}" for reason in agreement.lagging]

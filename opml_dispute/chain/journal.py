@@ -33,6 +33,9 @@ from opml_dispute.engine.hashing import keccak256
 from opml_dispute.home import CannotWrite, home, write_json, write_whole
 from opml_dispute.primitives import Address
 
+LOCK_WAIT_S: Final = 60.0
+"""How long another process of the key is waited for while it sends."""
+
 ENTRY_LIVES_S: Final = 86_400
 """How long an entry is taken for an earlier run of the same command: a day."""
 
@@ -90,6 +93,8 @@ class KeyLedger:
 
     _locks: Final[dict[str, threading.RLock]] = {}
     _guard: Final = threading.Lock()
+    _given_up: Final[set[Path]] = set()
+    """Locks that another process held for too long, until it gives them back."""
 
     def __init__(self, chain_id: int, address: Address, folder: Path | None = None) -> None:
         """`folder`: in the place of the project's own, for a chain that another may have the id of."""
@@ -101,12 +106,14 @@ class KeyLedger:
     def lock(self) -> Iterator[None]:
         """
         The lock held while a nonce is chosen and used. Waits for other threads, and for other processes as far as they
-        share the folder: where it cannot be written, a nonce that was taken meanwhile is chosen anew.
+        share the folder, and for a minute at most: one may have been stopped. Without the lock, a nonce that was taken
+        meanwhile is chosen anew.
         """
         with self._lock:
             lock = FileLock(self._folder / "sending" / f"{self._name}.lock")
             with suppress(CannotWrite):
-                lock.take(wait=True)
+                is_held = lock.take(wait_s=0.0 if lock.path in self._given_up else LOCK_WAIT_S)
+                (self._given_up.discard if is_held else self._given_up.add)(lock.path)
             try:
                 yield
             finally:

@@ -39,7 +39,7 @@ def test_an_agent_acts_though_the_lock_cannot_name_it(
 def test_an_agent_acts_though_no_lock_can_be_made(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And says once that another one would not be noticed."""
+    """And says once that another one may act at the same time."""
     found = Unattended(chain, tmp_path).start()
     seat, _ = lie(chain, tmp_path, 3)
     (tmp_path / "file").write_text("")
@@ -49,7 +49,7 @@ def test_an_agent_acts_though_no_lock_can_be_made(
     assert found.passes() > 0
     found.passes()
     assert len(game_of(chain, seat).claims) == 2
-    assert found.said().count("would not be noticed") == 1
+    assert found.said().count("may act at the same time") == 1
     found.end()
 
 
