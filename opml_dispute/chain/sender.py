@@ -37,6 +37,7 @@ from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
 from opml_dispute.chain.transactions import Creation, NonceTaken, NotEnoughFunds, NotMined, Order, Quote, Receipt
 from opml_dispute.errors import OpmlError
+from opml_dispute.home import CannotWrite
 
 IN_FLIGHT: Final = 16
 """The number of pending transactions of one account that every node's pool accepts."""
@@ -409,7 +410,11 @@ class Sender:
             return
         ledger = self._ledger()
         with ledger.lock():
-            again = self._signed(ledger, flight.order, flight.quote, higher, flight.nonce, flight.hashes)
+            try:
+                again = self._signed(ledger, flight.order, flight.quote, higher, flight.nonce, flight.hashes)
+            except CannotWrite:  # a full disk: what was sent before is remembered, and waited for
+                self._outlook.resend(flight)
+                return
             flight.fees, flight.raw = higher, again.raw
             self._tell(f"{flight.order.work.what} is not mined yet; sending it again with a higher fee")
             self._outlook.resend(flight)

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from opml_dispute.chain.journal import KeyLedger
 from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import NotMined, Order
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.home import CannotWrite
 from tests.chain.test_sender import deposit, factory, nonce, weth  # noqa: F401
 from tests.lies.hurried import HurriedTime
 
@@ -200,3 +202,25 @@ def test_what_another_process_of_the_key_paid_more_for_is_no_other_transaction(
     assert receipt.value_wei == 7
     assert (nonce(rpc, sender), rpc.balance_wei(weth.address) - balance_wei) == (before + 1, 7)
     assert not other._ledger().find(Order(deposit(weth.address), 7).digest), "it is over for the journal, too"
+
+
+def test_a_disk_that_is_full_by_now_ends_no_waiting(
+    rpc: Rpc,
+    sender: Sender,
+    weth: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What could not be remembered is not sent for more; what was sent before is on its way, and is mined."""
+    rpc.request("evm_setAutomine", False)
+    before, balance_wei = nonce(rpc, sender), rpc.balance_wei(weth.address)
+
+    def full(*_: Any) -> None:
+        raise CannotWrite("cannot write a file: No space left on device")
+
+    filled = at(1.0, lambda: monkeypatch.setattr(KeyLedger, "note", full))
+    mined = at(200.0, lambda: rpc.request("evm_mine"))
+    with HurriedTime(lambda passed_s: (filled(passed_s), mined(passed_s))[0]) as clock:
+        receipt = Sender(rpc, devnet.account("deployer")).send(deposit(weth.address), value_wei=7, once=True)
+    assert clock.passed_s > 200
+    assert receipt.value_wei == 7
+    assert (nonce(rpc, sender), rpc.balance_wei(weth.address) - balance_wei) == (before + 1, 7)
