@@ -97,6 +97,18 @@ def test_dynamic_quantisation() -> None:
     assert_same(compile_model(model), {"x": rng.standard_normal((40, 500)).astype(np.float32)})
 
 
+def test_a_zero_point_beyond_bytes_is_held_by_its_cast() -> None:
+    """Of the least numbers that there are, a scale is rounded far: -least / scale is 300. No node holds it to 255."""
+    graph = Graph()
+    y = graph.node("DynamicQuantizeLinear", graph.input("x", [3]), outputs=3)
+    program = compile_model(graph.model([y, f"{y}.1", f"{y}.2"]))
+    kernels = [node.kernel for node in program.nodes]
+    assert (kernels.count("BINARY.MIN"), kernels.count("BINARY.MAX")) == (1, 1)  # with 0, of the range
+    unit = np.float32(2.0**-149)
+    for x, zero in (([-300 * unit, 0, 0], 255), ([0, 0, 300 * unit], 0), ([-np.inf, 0, 1], 0), ([np.nan, 0, 1], 0)):
+        assert Inference(program, {"x": np.array(x, np.float32)}).outputs()[f"{y}.2"] == zero
+
+
 @pytest.mark.parametrize("shape", [(1024, 70), (65_537,), (3, 4, 5, 1200), (2, 0), ()])
 def test_a_range_of_many_numbers_is_found_by_parts(shape: tuple[int, ...]) -> None:
     """The scale, the zero point and the integers are those of all numbers, and what is left of the parts is few."""

@@ -165,7 +165,7 @@ def dynamic_quantize_linear(g: Builder, x: Tensor) -> tuple[Tensor, Tensor, Tens
     greatest = g.maximum(g.reduce_max(highest, None, keepdims=False), 0)
     scale = g.div(g.sub(greatest, least), 255)
     scale = g.choose(g.equal(scale, 0), 1, scale)  # of nothing but zeros
-    zero_point = g.cast(g.unary(Unary.ROUND, g.clipped(g.div(g.negate(least), scale), 0, 255)), DType.U8)
+    zero_point = g.cast(g.unary(Unary.ROUND, g.div(g.negate(least), scale)), DType.U8)  # 0 to 255, as casts saturate
     return quantised(g, x, scale, zero_point, DType.U8), scale, zero_point
 
 
