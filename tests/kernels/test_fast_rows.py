@@ -18,7 +18,7 @@ from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
 from tests.kernels.maker import Case, Maker, body, values, words
 
 
-def pooling(seed: int, kind: Pooling, *, awkward: bool) -> Case:
+def pooling(seed: int, kind: Pooling, *, awkward: bool, dtype: DType = DType.F32) -> Case:
     """1 to 3 spatial dimensions, any stride, dilation and padding, rows of up to 40 windows."""
     rng = np.random.default_rng([kind, seed])
     rank = int(rng.integers(1, 4))
@@ -39,13 +39,13 @@ def pooling(seed: int, kind: Pooling, *, awkward: bool) -> Case:
     rest = (1, 1, 1, 1, 0, 1, 0)
     at = [[*column, *(filler,) * (3 - rank)] for column, filler in zip(fields, rest, strict=True)]
     make = Maker(rng, awkward=awkward)
-    x = make.put(values(rng, DType.F32, n * c * prod(at[0]), awkward=awkward))
+    x = make.put(values(rng, dtype, n * c * prod(at[0]), awkward=awkward))
     record = Record(
         opcode=Opcode.POOL,
-        dtype_out=DType.F32,
+        dtype_out=dtype,
         out=ARENA.offset,
         inputs=(x,),
-        dtypes_in=(DType.F32,),
+        dtypes_in=(dtype,),
         rank=rank,
         imm=words(kind),
         body=body(rank, n, c, 0, 0, *(value for column in at for value in column)),
@@ -63,6 +63,50 @@ def test_pooling(bench: Bench, kind: Pooling, awkward: bool) -> None:
         assert status == 0, case.record
         _, fast = bench.run(case, FAST)
         assert same_bits(plain, fast), f"seed {seed}: {case.record}"
+
+
+INTEGERS = (DType.U8, DType.I8, DType.U16, DType.I16, DType.U32, DType.I32, DType.U64, DType.I64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [*((kind, DType.F32) for kind in Pooling), *((Pooling.MAX, dtype) for dtype in INTEGERS)],
+)
+def test_pooling_of_whole_rows(bench: Bench, kind: Pooling, dtype: DType) -> None:
+    """Ranges of whole rows of windows, which paths of their own make, of every type with a fast one."""
+    for seed in range(150):
+        case = pooling(seed, kind, awkward=seed % 2 == 1, dtype=dtype)
+        outputs = case.record.body[20 : 20 + case.record.rank]
+        columns, count = outputs[-1], case.record.body[1] * case.record.body[2] * prod(outputs)
+        ends = np.random.default_rng([seed, 7]).integers(0, count // columns + 1, 2) * columns
+        lo, hi = (0, count) if seed % 3 == 0 or ends[0] == ends[1] else (int(min(ends)), int(max(ends)))
+        part = case.part(lo, hi)
+        plain, fast = bench.run(part, PLAIN), bench.run(part, FAST)
+        assert plain[0] == fast[0] == 0
+        assert same_bits(plain[1], fast[1]), f"seed {seed}: {part.record}"
+
+
+@pytest.mark.parametrize("kind", Pooling)
+def test_pooling_of_whole_channels(bench: Bench, kind: Pooling) -> None:
+    """A window that is its whole channel: 1 to 40 channels, with what is no number among them."""
+    for channels in (1, 7, 8, 9, 40):
+        make = Maker(np.random.default_rng(channels), awkward=True)
+        x = make.put(values(make.rng, DType.F32, channels * 600, awkward=channels % 2 == 1))
+        fields = ((20, 30, 1), (20, 30, 1), (1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), (0, 0, 0))
+        record = Record(
+            opcode=Opcode.POOL,
+            dtype_out=DType.F32,
+            out=ARENA.offset,
+            inputs=(x,),
+            dtypes_in=(DType.F32,),
+            rank=2,
+            imm=words(kind),
+            body=body(2, 1, channels, 0, 0, *(value for column in fields for value in column)),
+        )
+        case = make.case(record, channels).part(0, channels)
+        plain, fast = bench.run(case, PLAIN), bench.run(case, FAST)
+        assert plain[0] == fast[0] == 0
+        assert same_bits(plain[1], fast[1])
 
 
 @pytest.mark.parametrize("kernel", [2, 3])

@@ -6,9 +6,7 @@
 #include "kernels/float32.h"
 #include "kernels/window.h"
 #include "fast.h"
-#include "pool_vectors.h"
-
-enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
+#include "pooling.h"
 
 /* Below this many taps in all plain is as fast; sizes are computed in 32 bits. */
 #define WORTH_VECTORS 4096
@@ -16,25 +14,24 @@ enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 
 /* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
 
-/* By how many taps each sum of a row is divided: `outer` rows of taps, and those along the row. */
-static void count_taps(float *count, const struct window *g, i64 outer, int padded)
+i64 pool_taps(const struct window *g, int d, i64 at, int padded)
 {
-    for (i64 j = 0; j < g->output[2]; j++) {
-        i64 at = j * g->stride[2] - g->pad[2], dilation = g->dilation[2];
-        i64 room = g->input[2] - at + (padded ? g->pad_end[2] : 0),
-            before = padded || at >= 0 ? 0 : (-at + dilation - 1) / dilation;
-        i64 taps = room <= 0 ? 0 : (room + dilation - 1) / dilation;
-        taps = (taps < g->kernel[2] ? taps : g->kernel[2]) - before;
-        count[j] = f32_from_i64(outer * (taps > 0 ? taps : 0));
+    if (padded) { /* the first tap never lies before the padding */
+        i64 room = g->input[d] + g->pad_end[d] - at;
+        i64 taps = room <= 0 ? 0 : (room + g->dilation[d] - 1) / g->dilation[d];
+        return taps < g->kernel[d] ? taps : g->kernel[d];
     }
+    struct place p = {0};
+    i64 first, end;
+    p.at[d] = at;
+    place_taps(&p, g, d, &first, &end);
+    return end - first;
 }
 
-/* As the plain kernel's padded_taps, for an outer dimension. */
-static i64 padded_taps(const struct window *g, int d, i64 at)
+void pool_count_taps(float *count, const struct window *g, i64 outer, int padded)
 {
-    i64 room = g->input[d] + g->pad_end[d] - at;
-    i64 taps = room <= 0 ? 0 : (room + g->dilation[d] - 1) / g->dilation[d];
-    return taps < g->kernel[d] ? taps : g->kernel[d];
+    for (i64 j = 0; j < g->output[2]; j++)
+        count[j] = f32_from_i64(outer * pool_taps(g, 2, j * g->stride[2] - g->pad[2], padded));
 }
 
 /* Rows are read with a step of at most this; with another they are read number by number. */
@@ -366,9 +363,14 @@ int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_s
     window_decode(&g, r);
     u64 function = r->imm[0], padded = function == POOL_AVERAGE_PADDED;
     i64 columns = g.output[2], reach = (g.kernel[2] - 1) * g.dilation[2];
-    if (r->dtype_in[0] != DT_F32 || (hi - lo) * g.kernel_size < WORTH_VECTORS || columns < 4 || g.kernel_size > 4096 ||
-        columns * g.stride[2] > SIZE_MOST || g.input[2] > SIZE_MOST || reach > SIZE_MOST || g.pad[2] > SIZE_MOST ||
-        g.pad[2] < -SIZE_MOST)
+    if ((hi - lo) * g.kernel_size < WORTH_VECTORS || g.kernel_size > 4096)
+        return 0;
+    if (r->dtype_in[0] != DT_F32)
+        return fast_pool_integers(segment, r, &g, lo, hi, s);
+    if (fast_pool_sums(segment, r, &g, lo, hi, s))
+        return 1;
+    if (columns < 4 || columns * g.stride[2] > SIZE_MOST || g.input[2] > SIZE_MOST || reach > SIZE_MOST ||
+        g.pad[2] > SIZE_MOST || g.pad[2] < -SIZE_MOST)
         return 0;
     if (overlapping_maxima(segment, r, &g, lo, hi, s))
         return 1;
@@ -392,10 +394,10 @@ int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_s
         from.row = from.begin + (i64)(channel * g.in_size) + (p.at[0] * g.input[1] + p.at[1]) * g.input[2];
         for (int d = 0; d < 2; d++) {
             place_taps(&p, &g, d, &from.first[d], &from.last[d]);
-            outer *= padded ? padded_taps(&g, d, p.at[d]) : from.last[d] - from.first[d];
+            outer *= padded ? pool_taps(&g, d, p.at[d], 1) : from.last[d] - from.first[d];
         }
         if ((function == POOL_AVERAGE || padded) && outer != counted) {
-            count_taps(count, &g, outer, (int)padded);
+            pool_count_taps(count, &g, outer, (int)padded);
             counted = outer;
         }
         run(&from, &g, counted < 0 ? NULL : count, (float *)(segment + r->out) + lo, begin, end);
