@@ -142,6 +142,33 @@ def test_elements_at_indices(bench: Bench, seed: int, scatters: bool) -> None:
     agree(bench, make.case(record, rows * columns, start, cut=not scatters))
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS)
+def test_updates_of_neighbours(bench: Bench, seed: int) -> None:
+    """Stretches of indices that ascend by one, also below zero and over its bounds, alike for all rows or each row's."""
+    rng = np.random.default_rng(seed)
+    rows, axis = int(rng.integers(1, 5)), 40
+    alike = bool(rng.random() < 0.5)
+    dtype, how = (DType.F32, *INTEGER)[int(rng.integers(1 + len(INTEGER)))], Reduction(int(rng.integers(1, 5)))
+    stretches = []
+    for length in rng.integers(1, int(rng.integers(2, 30)), int(rng.integers(1, 40)) * (1 if alike else rows)):
+        first = int(rng.integers(-axis, axis - length + 1))
+        stretches.append(np.arange(first, first + length))
+    index = np.concatenate(stretches)
+    columns = index.size if alike else index.size // rows
+    make = Maker(rng, awkward=True)
+    strides = [[axis, 0], [columns, 1], [0 if alike else columns, 1], [1, 0, 0, 0, axis, 0, 0, 0]]
+    record = Record(
+        Opcode.SCATTER,
+        *(dtype, ARENA.offset, (make.put(values(rng, dtype, rows * columns, awkward=True)), make.put(index))),
+        *((dtype, DType.I64), 2),
+        imm=words(1, 1, how),
+        body=body_of([rows, columns], strides),
+    )
+    start = values(rng, dtype, rows * axis, awkward=True)
+    agree(bench, make.case(record, rows * columns, start, cut=False))
+
+
 def body_of(dims: list[int], strides: list[list[int]]) -> tuple[int, ...]:
     """A body whose last row of strides holds the places' steps and sizes."""
     made = list(strided_body(dims, [row[: len(dims)] for row in strides[:3]]))

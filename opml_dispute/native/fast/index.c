@@ -1,11 +1,9 @@
-/* GATHER and SCATTER of single elements, and SCATTER that adds rows: tight loops for what is common.
+/* GATHER: tight loops for what is common; and the check of indices.
  *
  * ASSUMES: indices_check passed. */
 #include <string.h>
 
-#include "fast.h"
-#include "kernels/float32.h"
-#include "kernels/walk.h"
+#include "index.h"
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
@@ -13,33 +11,6 @@
 #else
 #define GATHERS 0
 #endif
-
-/* How the index at p moves an operand, in bytes. */
-struct places {
-    u64 components;
-    i64 apart;            /* bytes from one component to the next */
-    i64 size[4], step[4]; /* elements along a component's axis, bytes from one to the next */
-};
-
-static struct places places_of(const struct record *r, i64 width)
-{
-    struct places p = {r->imm[0], (i64)r->imm[1] * 8, {0}, {0}};
-    for (u64 c = 0; c < p.components && c < 4; c++) {
-        p.step[c] = r->stride[3][c] * width;
-        p.size[c] = r->stride[3][4 + c];
-    }
-    return p;
-}
-
-INLINE i64 place_of(const struct places *p, const u8 *index, u64 components)
-{
-    i64 moved = 0;
-    for (u64 c = 0; c < components; c++, index += p->apart) {
-        i64 i = *(const i64 *)index;
-        moved += (i < 0 ? i + p->size[c] : i) * p->step[c];
-    }
-    return moved;
-}
 
 /* Whether n indices that lie side by side are all good. */
 static u32 all_inside(const i64 *index, u64 n, i64 size)
@@ -63,10 +34,10 @@ enum inference_status fast_check_data(const u8 *segment, const struct record *r)
         packed &= r->stride[2][d] == (i64)distinct;
         distinct *= r->dim[d];
     }
-    u32 whole = r->lo == 0 && r->hi == count;
-    if (r->imm[0] == 1 && packed && (whole || distinct == count)) {
+    u32 all = distinct <= r->hi - r->lo; /* to look at each is less than to look at what this part shows */
+    if (r->imm[0] == 1 && packed && (all || distinct == count)) {
         const i64 *index = (const i64 *)(segment + r->in[1]);
-        if (all_inside(index + (whole ? 0 : r->lo), whole ? distinct : r->hi - r->lo, r->stride[3][4]))
+        if (all_inside(index + (all ? 0 : r->lo), all ? distinct : r->hi - r->lo, r->stride[3][4]))
             return ST_OK;
         return kernel_check_data(segment, r);
     }
@@ -137,7 +108,7 @@ MOVE_ROW(u16)
 MOVE_ROW(u32)
 MOVE_ROW(u64)
 
-static void move_row(i64 width, int o_moves, const struct places *p, const struct walk *w, u64 n)
+void index_move_row(i64 width, int o_moves, const struct places *p, const struct walk *w, u64 n)
 {
     u8 *o = w->at[0];
     const u8 *a = w->at[1], *index = w->at[2];
@@ -301,100 +272,6 @@ int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
         return 1;
     }
     for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3))
-        move_row(width, 0, &p, &w, n);
-    return 1;
-}
-
-INLINE void combine_row(u64 function, f32 *o, const f32 *a, u64 n)
-{
-    for (u64 i = 0; i < n; i++) {
-        f32 x = o[i], y = a[i];
-        f32 value = function == RED_SUM    ? x + y
-                    : function == RED_PROD ? x * y
-                    : function == RED_MAX  ? (x > y || x != x ? x : y)
-                                           : (x < y || x != x ? x : y);
-        o[i] = canonical(value);
-    }
-}
-
-/* o and a do not overlap: record_check sees to that. */
-static void combine_f32(u64 function, u8 *place, const u8 *update, u64 n)
-{
-    f32 *restrict o = (f32 *)place;
-    const f32 *restrict a = (const f32 *)update;
-    switch (function) {
-    case RED_SUM: combine_row(RED_SUM, o, a, n); return;
-    case RED_PROD: combine_row(RED_PROD, o, a, n); return;
-    case RED_MAX: combine_row(RED_MAX, o, a, n); return;
-    default: combine_row(RED_MIN, o, a, n); return;
-    }
-}
-
-#define COMBINE(T)                                                                                                     \
-    static void combine_##T(u64 function, u8 *place, const u8 *update, u64 n)                                          \
-    {                                                                                                                  \
-        T *restrict o = (T *)place;                                                                                    \
-        const T *restrict a = (const T *)update;                                                                       \
-        for (u64 i = 0; i < n; i++) {                                                                                  \
-            T x = o[i], y = a[i];                                                                                      \
-            o[i] = function == RED_SUM    ? (T)((u64)x + (u64)y)                                                       \
-                   : function == RED_PROD ? (T)((u64)x * (u64)y)                                                       \
-                   : function == RED_MAX  ? (x > y ? x : y)                                                            \
-                                          : (x < y ? x : y);                                                           \
-        }                                                                                                              \
-    }
-COMBINE(u8)
-COMBINE(i8)
-COMBINE(u16)
-COMBINE(i16)
-COMBINE(u32)
-COMBINE(i32)
-COMBINE(u64)
-COMBINE(i64)
-
-typedef void combine_some(u64 function, u8 *place, const u8 *update, u64 n);
-
-static combine_some *find_combination(u8 dtype)
-{
-    switch (dtype) {
-    case DT_F32: return combine_f32;
-    case DT_U8: return combine_u8;
-    case DT_I8: return combine_i8;
-    case DT_U16: return combine_u16;
-    case DT_I16: return combine_i16;
-    case DT_U32: return combine_u32;
-    case DT_I32: return combine_i32;
-    case DT_U64: return combine_u64;
-    case DT_I64: return combine_i64;
-    default: return NULL;
-    }
-}
-
-int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi)
-{
-    struct walk w;
-    struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
-    i64 width = (i64)operand[0].width;
-    struct places p = places_of(r, width);
-    int stores = r->imm[2] == RED_NONE;
-    combine_some *combine = find_combination(r->dtype_out);
-    walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
-    if (p.components > 4 || (stores ? w.step[2] == 0 : !combine))
-        return 0;
-    /* Updates are taken in ascending order; of a row whose places differ even two may have the same. */
-    int rows = w.step[2] == 0 && w.step[0] == width && w.step[1] == width;
-    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3)) {
-        if (stores) {
-            move_row(width, 1, &p, &w, n);
-        } else if (rows) {
-            combine(r->imm[2], w.at[0] + place_of(&p, w.at[2], p.components), w.at[1], n);
-        } else {
-            for (u64 i = 0; i < n; i++) {
-                const u8 *index = w.at[2] + (i64)i * w.step[2];
-                u8 *place = w.at[0] + (i64)i * w.step[0] + place_of(&p, index, p.components);
-                combine(r->imm[2], place, w.at[1] + (i64)i * w.step[1], 1);
-            }
-        }
-    }
+        index_move_row(width, 0, &p, &w, n);
     return 1;
 }
