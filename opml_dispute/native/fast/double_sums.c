@@ -145,7 +145,8 @@ INLINE wide four_columns(const struct columns *c, u64 k, int x_repeats, int mult
 /* WIDE outputs. */
 INLINE void column_block(const struct columns *c, int x_repeats, int multiplies)
 {
-    wide at[LEVELS], x;
+    _Alignas(64) wide at[LEVELS];
+    wide x;
     u64 k = 0;
     for (; k + 8 <= c->n; k += 8) {
         wide low = four_columns(c, k, x_repeats, multiplies), high = four_columns(c, k + 4, x_repeats, multiplies);
@@ -195,49 +196,72 @@ struct factors {
     i64 step;
 };
 
-/* The sum of a row's products from k on, `count` of them, a power of two up to 8. */
-INLINE wide sum_from(struct factors x, const f64 *panel, u64 k, unsigned count)
+#define EACH_ROW _Pragma("clang loop unroll(full)") for (unsigned r = 0; r < rows; r++)
+
+/* For each of `rows` rows the sum of its products from k on, `count` of them, a power of two up to 8. What is loaded of the
+ * panel serves all rows, and no more is kept of each than its tree needs. */
+INLINE void sums_from(struct factors x, i64 x_row, const f64 *panel, u64 k, unsigned count, unsigned rows, wide *sum)
 {
-    wide part[8];
+    wide part[ROWS][3];
+#define PRODUCT(I)                                                                                                     \
+    (*(const f64 *)(x.at + (i64)r * x_row + (i64)(k + (I)) * x.step) * *(const wide *)(panel + (k + (I)) * WIDE))
+    if (count == 1)
+        EACH_ROW sum[r] = PRODUCT(0);
 #pragma clang loop unroll(full)
-    for (unsigned i = 0; i < count; i++)
-        part[i] = *(const f64 *)(x.at + (i64)(k + i) * x.step) * *(const wide *)(panel + (k + i) * WIDE);
+    for (unsigned i = 0; i + 1 < count; i += 2)
+        EACH_ROW
+        {
+            wide two = PRODUCT(i) + PRODUCT(i + 1);
+            unsigned level = 0;
 #pragma clang loop unroll(full)
-    for (unsigned left = count / 2; left; left /= 2)
-#pragma clang loop unroll(full)
-        for (unsigned i = 0; i < left; i++)
-            part[i] = part[2 * i] + part[2 * i + 1];
-    return part[0];
+            for (unsigned pairs = i / 2; pairs & 1; pairs >>= 1, level++)
+                two = part[r][level] + two;
+            part[r][level] = two;
+            sum[r] = two; /* the last pair's is that of all */
+        }
+#undef PRODUCT
 }
 
 /* WIDE outputs of each of `rows` rows, of n products of a row's factors and a panel's. */
 INLINE void rows_block(u8 *out, i64 out_row, struct factors x, i64 x_row, const f64 *panel, u64 n, unsigned rows)
 {
-    wide at[ROWS][LEVELS], sum[ROWS];
+    _Alignas(64) wide at[ROWS][LEVELS];
+    wide sum[ROWS];
     u64 k = 0;
-#define EACH_ROW    _Pragma("clang loop unroll(full)") for (unsigned r = 0; r < rows; r++)
-#define ROW_FACTORS ((struct factors){x.at + (i64)r * x_row, x.step})
     for (; k + 8 <= n; k += 8) {
         unsigned level = 3;
-        EACH_ROW sum[r] = sum_from(ROW_FACTORS, panel, k, 8);
+        sums_from(x, x_row, panel, k, 8, rows, sum);
         for (u64 count = k / 8; count & 1; count >>= 1, level++)
             EACH_ROW sum[r] = at[r][level] + sum[r];
         EACH_ROW at[r][level] = sum[r];
     }
-    if (n & 4)
-        EACH_ROW at[r][2] = sum_from(ROW_FACTORS, panel, k, 4);
-    k += n & 4;
-    if (n & 2)
-        EACH_ROW at[r][1] = sum_from(ROW_FACTORS, panel, k, 2);
-    k += n & 2;
-    if (n & 1)
-        EACH_ROW at[r][0] = sum_from(ROW_FACTORS, panel, k, 1);
+#define REST(COUNT, LEVEL)                                                                                             \
+    if (n & COUNT) {                                                                                                   \
+        sums_from(x, x_row, panel, k, COUNT, rows, sum);                                                               \
+        EACH_ROW at[r][LEVEL] = sum[r];                                                                                \
+        k += COUNT;                                                                                                    \
+    }
+    REST(4, 2)
+    REST(2, 1)
+    REST(1, 0)
+#undef REST
     EACH_ROW sum[r] = at[r][__builtin_ctzll(n)];
     for (u64 left = n & (n - 1); left; left &= left - 1)
         EACH_ROW sum[r] = at[r][__builtin_ctzll(left)] + sum[r];
     EACH_ROW for (unsigned i = 0; i < WIDE; i++)((f64 *)(out + (i64)r * out_row))[i] = one_nan(sum[r][i]);
+}
 #undef EACH_ROW
-#undef ROW_FACTORS
+
+/* The same of ROWS rows or one; side by side their factors are usual. */
+static void some_rows(u8 *out, i64 out_row, struct factors x, i64 x_row, const f64 *panel, u64 n, u64 rows)
+{
+    struct factors packed = {x.at, 8};
+    if (rows == ROWS && x.step == 8)
+        rows_block(out, out_row, packed, x_row, panel, n, ROWS);
+    else if (rows == ROWS)
+        rows_block(out, out_row, x, x_row, panel, n, ROWS);
+    else
+        rows_block(out, out_row, x, x_row, panel, n, 1);
 }
 
 /* Rows of a product that share their second factors are worth packing those from so many on. */
@@ -249,26 +273,26 @@ INLINE void rows_block(u8 *out, i64 out_row, struct factors x, i64 x_row, const 
 static int packed_product(struct walk *w, u64 terms, i64 x_step, i64 y_step, struct fast_scratch *scratch)
 {
     u64 rows = w->left / w->row, whole = w->row / WIDE * WIDE;
-    if (w->outer != 1 || w->column || w->left % w->row || rows < ROWS_TO_PACK || !whole || w->step[0] != 8 ||
-        w->step[1] != 0 || y_step != 8 || w->stride[0][2] != 0 || whole * terms > PACKED_MOST)
+    if (!w->outer || w->column || w->left % w->row || rows < ROWS_TO_PACK || rows > w->size[0] - w->index[0] ||
+        !whole || w->step[0] != 8 || w->step[1] != 0 || y_step != 8 || w->stride[0][2] != 0 ||
+        whole * terms > PACKED_MOST)
         return 0;
     f64 *packed = fast_buffer_get(&scratch->packed, whole * terms * sizeof(f64));
     if (!packed)
         return 0;
-    for (u64 j = 0; j < whole; j++)
+    for (u64 j = 0; j < whole; j += WIDE) {
+        const u8 *y = w->at[2] + (i64)j * w->step[2];
         for (u64 k = 0; k < terms; k++)
-            packed[(j / WIDE * terms + k) * WIDE + j % WIDE] =
-                *(const f64 *)(w->at[2] + (i64)j * w->step[2] + 8 * (i64)k);
+            for (u64 i = 0; i < WIDE; i++)
+                packed[(j * terms) + k * WIDE + i] = *(const f64 *)(y + (i64)i * w->step[2] + 8 * (i64)k);
+    }
     i64 out_row = w->stride[0][0], x_row = w->stride[0][1];
     for (u64 row = 0, now; row < rows; row += now) {
         struct factors x = {w->at[1] + (i64)row * x_row, x_step};
         u8 *out = w->at[0] + (i64)row * out_row;
         now = rows - row < ROWS ? 1 : ROWS;
         for (u64 j = 0; j < whole; j += WIDE)
-            if (now == ROWS)
-                rows_block(out + 8 * j, out_row, x, x_row, packed + j * terms, terms, ROWS);
-            else
-                rows_block(out + 8 * j, out_row, x, x_row, packed + j * terms, terms, 1);
+            some_rows(out + 8 * j, out_row, x, x_row, packed + j * terms, terms, now);
     }
     for (u64 row = 0; row < rows; row++) {
         const u8 *x = w->at[1] + (i64)row * x_row;
@@ -345,15 +369,20 @@ void fast_double_sums(u8 *segment, const struct record *r, u64 lo, u64 hi, struc
     struct walk w;
     struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
     walk_begin(&w, operand, operands, r->dim, last, lo, hi);
-    if (operands == 3 && packed_product(&w, terms, x_step, y_step, s))
-        return;
-    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, operands))
-        if (r->imm[2])
-            in_order(&w, n, terms, x_step);
-        else if (operands == 3)
-            outputs(&w, n, terms, x_step, y_step, 1, 0);
-        else if (r->imm[0] == D_MUL)
-            outputs(&w, n, terms, x_step, 0, 0, 1);
-        else
-            outputs(&w, n, terms, x_step, 0, 0, 0);
+    u64 matrix = operands == 3 && w.outer > 1 ? w.row * w.size[0] : hi;
+    for (u64 end; lo < hi; lo = end) { /* a matrix at a time */
+        end = (lo / matrix + 1) * matrix < hi ? (lo / matrix + 1) * matrix : hi;
+        walk_begin(&w, operand, operands, r->dim, last, lo, end);
+        if (operands == 3 && packed_product(&w, terms, x_step, y_step, s))
+            continue;
+        for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, operands))
+            if (r->imm[2])
+                in_order(&w, n, terms, x_step);
+            else if (operands == 3)
+                outputs(&w, n, terms, x_step, y_step, 1, 0);
+            else if (r->imm[0] == D_MUL)
+                outputs(&w, n, terms, x_step, 0, 0, 1);
+            else
+                outputs(&w, n, terms, x_step, 0, 0, 0);
+    }
 }
