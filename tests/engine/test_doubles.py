@@ -251,6 +251,22 @@ def test_a_product_of_matrices_is_one_step_and_perhaps_a_copy(length: int, colum
     check_sums(lambda g, a, b: g.contract(a, b), near, steps + copies, alone)
 
 
+@pytest.mark.parametrize(("batches", "rows", "length", "columns"), [(3, 5, 37, 17), (2, 9, 6, 8), (6, 3, 16, 33)])
+def test_products_of_batches_are_one_step(batches: int, rows: int, length: int, columns: int) -> None:
+    """Each with a second factor of its own or all with one, as it is or transposed; a first one that is gets copied."""
+
+    def near(*shape: int) -> Array:
+        return RNG.standard_normal(shape) * 2.0 ** RNG.integers(-9, 10, shape)
+
+    x, w = near(batches, rows, length), near(batches, length, columns)
+    check_sums(lambda g, a, b: g.contract(a, b), [x, w], 2)
+    turned = w.swapaxes(1, 2).copy()
+    check_sums(lambda g, a, b: g.contract(a, b.transposed((0, 2, 1))), [x, turned], 1)
+    check_sums(lambda g, a, b: g.contract(a, b.transposed((1, 0))), [x, turned[0]], 1)
+    backwards = x.swapaxes(1, 2).copy()
+    check_sums(lambda g, a, b: g.contract(a.transposed((0, 2, 1)), b.transposed((0, 2, 1))), [backwards, turned], 2)
+
+
 def test_sums_of_which_a_round_is_read_elsewhere_are_two_sums() -> None:
     x = shuffled(100)
     with float_mode():

@@ -269,13 +269,12 @@ static void some_rows(u8 *out, i64 out_row, struct factors x, i64 x_row, const f
 #define PACKED_MOST  (1u << 22) /* of numbers */
 
 /* Rows of a product of matrices whose second one lies with its columns side by side: those are packed, WIDE columns to a
- * panel, so that outputs can be a vector's lanes; 0 if it is no such product. */
+ * panel, so that outputs can be a vector's lanes; 0 if it is no such product. ASSUMES one matrix. */
 static int packed_product(struct walk *w, u64 terms, i64 x_step, i64 y_step, struct fast_scratch *scratch)
 {
     u64 rows = w->left / w->row, whole = w->row / WIDE * WIDE;
-    if (!w->outer || w->column || w->left % w->row || rows < ROWS_TO_PACK || rows > w->size[0] - w->index[0] ||
-        !whole || w->step[0] != 8 || w->step[1] != 0 || y_step != 8 || w->stride[0][2] != 0 ||
-        whole * terms > PACKED_MOST)
+    if (!w->outer || w->column || w->left % w->row || rows < ROWS_TO_PACK || !whole || w->step[0] != 8 ||
+        w->step[1] != 0 || y_step != 8 || w->stride[0][2] != 0 || whole * terms > PACKED_MOST)
         return 0;
     f64 *packed = fast_buffer_get(&scratch->packed, whole * terms * sizeof(f64));
     if (!packed)
