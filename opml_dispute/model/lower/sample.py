@@ -19,9 +19,10 @@ from opml_dispute.model.builder import MOST_COMPUTED, Builder
 from opml_dispute.model.emitter import Places
 from opml_dispute.model.lower.convolution import conv_windows
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.opcodes import Binary, DType, Unary
+from opml_dispute.model.opcodes import Binary, DType, Pooling, Unary
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
+from opml_dispute.model.windows import Windows
 
 
 def _corner(g: Builder, x: Tensor, batch: Tensor | None, at: Sequence[Tensor]) -> Tensor:
@@ -301,9 +302,10 @@ def _pooled(g: Builder, x: Tensor, spans: Sequence[Span], counts: tuple[int, int
     values = reduce(g.add if mode == "avg" else g.maximum, shares)
     beyond = g.reshape(g.either(y_out.with_axis(2), z_out.with_axis(1)).broadcast(shape), (n, 1, points))
     values = g.choose(beyond, 0, values)
-    split = g.reshape(values, (n, x.shape[1], spans[0].cells, counts[0], spans[1].cells, counts[1]))
-    pool = g.reduce_mean if mode == "avg" else g.reduce_max
-    return pool(split, (3, 5), keepdims=False)
+    cells, none = (spans[0].cells, spans[1].cells), (0, 0)
+    kind = Pooling.AVERAGE if mode == "avg" else Pooling.MAX
+    at = Windows(counts, counts, (1, 1), before=none, after=none, out=cells)
+    return g.pool(kind, g.reshape(values, (n, x.shape[1], *shape[1:])), at)
 
 
 @lowers("RoiAlign", in_f32=True)
