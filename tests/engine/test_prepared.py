@@ -18,7 +18,13 @@ from tests.model.graphs import Graph
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
-@pytest.mark.parametrize(("rows", "size"), [(1, 150), (2, 150), (3, 150), (1, 6), (2, 20), (1, 33), (2, 55)])
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [
+        *((1, 150), (2, 150), (3, 150), (1, 6), (2, 20), (1, 33), (2, 55)),
+        *((4, 64), (7, 33), (12, 150), (13, 40), (16, 96), (17, 50), (16, 300)),
+    ],
+)
 def test_a_recurrence_in_binary32(rows: int, size: int, transposed: int) -> None:
     """Prepared weights of a recurrence in binary32 change no bit, large ones and those of a few products."""
     rng = np.random.default_rng(rows)

@@ -64,9 +64,11 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
             g.o_m = o_n;
             g.bias_m = r->stride[3][n_at];
             g.bias_n = r->stride[3][m_at];
-        } else if (is_prepared && !is_first && rows <= FEW_ROWS) {
+        } else if (is_prepared && !is_first && M <= FEW_ROWS) {
             g.panels = (const float *)prepared->memory + p.column / GEMM_PANEL * GEMM_PANEL * K;
             g.panel_column = p.column % GEMM_PANEL;
+        } else if (is_prepared && !is_first && p.column % TILE_N == 0) {
+            g.tiles = (const float *)prepared->memory + p.column * K;
         }
         if (!gemm(&g, s))
             return 0;
@@ -74,20 +76,22 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
     return 1;
 }
 
-/* Of a few rows: weights that stay in the caches from one run, or one step of a recurrence, to the next. */
+/* Of a few rows: weights that stay in the caches from one run, or one step of a recurrence, to the next. Of several: such
+ * whose columns do not lie side by side, which would take longer to pack than to multiply. */
 int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
-    u64 K = r->imm[0], N = r->dim[n_at], panels = (N + GEMM_PANEL - 1) / GEMM_PANEL,
-        bytes = panels * GEMM_PANEL * K * sizeof(float);
-    if (r->dim[m_at] > FEW_ROWS || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST ||
+    int is_few = r->dim[m_at] <= FEW_ROWS, is_tiled = r->dim[m_at] <= TILED_ROWS && r->stride[2][n_at] != 1;
+    u64 K = r->imm[0], N = r->dim[n_at], width = is_few ? GEMM_PANEL : TILE_N, panels = (N + width - 1) / width,
+        bytes = panels * width * K * sizeof(float);
+    if ((!is_few && !is_tiled) || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST ||
         K * N < WORTH_PREPARING)
         return 0;
     prepared->memory = fast_allocate(bytes);
     if (!prepared->memory)
         return 0;
     struct matrix b = {(const float *)(segment + r->in[1]), (i64)r->imm[2], r->stride[2][n_at]};
-    pack_panels(&b, K, N, prepared->memory);
+    pack_panels(&b, K, N, width, prepared->memory);
     prepared->bytes = bytes;
     return 1;
 }

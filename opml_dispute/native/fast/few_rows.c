@@ -207,11 +207,11 @@ static void rows_times_runs(const struct gemm *g)
         finish_row(g, m);
 }
 
-void pack_panels(const struct matrix *m, size_t K, size_t N, float *to)
+void pack_panels(const struct matrix *m, size_t K, size_t N, size_t width, float *to)
 {
-    for (size_t n = 0; n < N; n += GEMM_PANEL)
+    for (size_t n = 0; n < N; n += width)
         for (size_t k = 0; k < K; k++)
-            for (size_t j = 0; j < GEMM_PANEL; j++)
+            for (size_t j = 0; j < width; j++)
                 *to++ = n + j < N ? m->at[(ptrdiff_t)k * m->k + (ptrdiff_t)(n + j) * m->n] : 0.0f;
 }
 

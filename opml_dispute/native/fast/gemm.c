@@ -341,8 +341,24 @@ static void run_rows(const struct block *block)
     }
 }
 
+/* Several rows of a, as they lie, times panels that are ready; 0 if there is no memory. */
+static int tiled_rows(const struct gemm *g, struct fast_scratch *s)
+{
+    float *sums = fast_buffer_get(&s->packed, sizeof(float) * g->M * TILE_N);
+    struct block block = {.g = g, .rows = g->M, .depth = g->K, .columns = g->N, .tall = g->K, .sums = sums};
+    for (size_t j = 0; sums && j < g->N; j += TILE_N)
+        for (size_t i = 0; i < g->M;) {
+            unsigned mr = next_height(g->M - i);
+            run_in_block(&block, i, mr, j, 0, g->a + (ptrdiff_t)i * g->a_m, g->tiles + j * g->K, NULL);
+            i += mr;
+        }
+    return sums != NULL;
+}
+
 int gemm(const struct gemm *g, struct fast_scratch *s)
 {
+    if (g->tiles && g->a_k == 1)
+        return tiled_rows(g, s);
     if (g->pack == pack_matrix && (equal_columns(g) || (g->M <= FEW_ROWS && few_rows(g))))
         return 1;
     int has_long_rows = g->N >= LONG_ROW && g->pack == pack_matrix && ((const struct matrix *)g->b)->n == 1;

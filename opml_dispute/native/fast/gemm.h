@@ -42,6 +42,7 @@ struct gemm {
     ptrdiff_t o_m;
     const float *panels; /* null, or b ready for a few rows (pack_panels), from the panel that column 0 is in */
     size_t panel_column; /* where in that panel */
+    const float *tiles;  /* null, or b ready for several rows, from column 0 on, which begins a panel */
     const float *bias;   /* may be null */
     ptrdiff_t bias_m, bias_n;
     const float *add; /* as `fast_finish`; strides are out's */
@@ -64,9 +65,11 @@ void pack_rows(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size_t d
 #define FEW_ROWS 2
 /* With so few it is read as it lies too, where its rows are long. */
 #define SEVERAL_ROWS 48
-/* A matrix that never changes is packed once: panels of GEMM_PANEL columns, [K][GEMM_PANEL], missing ones zero. */
+/* A matrix that never changes is packed once: panels of `width` columns, [K][width], missing ones zero. Those for a few rows
+ * have GEMM_PANEL; those for several, up to TILED_ROWS, TILE_N. */
 #define GEMM_PANEL (4 * LANES)
-void pack_panels(const struct matrix *m, size_t K, size_t N, float *to);
+#define TILED_ROWS 16
+void pack_panels(const struct matrix *m, size_t K, size_t N, size_t width, float *to);
 /* few_rows.c. At most FEW_ROWS rows times a `struct matrix`; 0 if its elements lie side by side in neither direction. */
 int few_rows(const struct gemm *g);
 /* So many columns that are one, because a factor is the same for all of them, are summed once. */
