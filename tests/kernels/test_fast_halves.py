@@ -55,10 +55,10 @@ def test_few_rows(bench: Bench, seed: int) -> None:
     """So have parts of products of a few rows, with a matrix whose columns are neighbours in most of them."""
     rng = np.random.default_rng(seed)
     make = Maker(rng, awkward=False)
-    m, n = int(rng.integers(1, 6)), int(rng.choice([1, 4, 15, 16, 17, 64, 65, 130]))
+    m, n = int(rng.integers(1, 18)), int(rng.choice([1, 4, 15, 16, 17, 64, 65, 130]))
     k = int(rng.choice([1, 2, 40]))
     batch = int(rng.integers(1, 4))
-    half, out = PRODUCTS[1][0], DType.F32
+    half, out = PRODUCTS[1][0], (DType.F32, DType.F16)[int(rng.integers(2))]
     data = strewn(rng, half, batch * m * k), strewn(rng, half, batch * k * n), strewn(rng, out, m * n)
     case = cases.laid_out_product(make, (batch, m, n, k), data, (half, half, out))
     ends = sorted(int(x) for x in rng.integers(0, batch * m * n + 1, 2))

@@ -1,5 +1,5 @@
-/* OP_CONTRACT of a few rows of binary16 with a matrix of it, to binary32: what a language model's step does with the keys and
- * values of all positions.
+/* OP_CONTRACT of a few rows of binary16 with a matrix of it: what a language model's step does with the keys and values of all
+ * positions (to binary32), and with its weights.
  *
  * Columns of the matrix lie side by side. They are widened in registers, so that memory is read once and as halves; sums of
  * some columns stay in registers for all k, which ascends. */
@@ -15,8 +15,10 @@
 #include <arm_neon.h>
 #endif
 
-/* Rows whose sums are in registers, vectors of columns, and how far ahead in one column rows are fetched. */
-#define ROWS_MOST  4u
+/* Rows whose sums are in registers, and as many as the matrix is read again for; vectors of columns; and how far ahead in
+ * one column rows are fetched. */
+#define TOGETHER   4u
+#define ROWS_MOST  16u
 #define WIDE       (LANES == 4 ? 2u : LANES == 8 ? 2u : 4u)
 #define ROWS_AHEAD 16
 
@@ -36,16 +38,35 @@ INLINE vec widened(const u16 *from)
 struct few {
     const float *a; /* [rows][K] */
     const u16 *b;
-    const float *bias; /* null: there is none */
-    float *out;
+    const u8 *bias; /* null: there is none */
+    u8 *out;
+    u8 dtype; /* of both */
     u64 K, N;
     i64 b_k, o_m, bias_m, bias_n;
 };
 
+/* LANES sums of row i, from column n on, to their places. */
+static void finish(const struct few *f, vec x, u64 i, u64 n)
+{
+    i64 width = f->dtype == DT_F32 ? 4 : 2;
+    u8 *out = f->out + ((i64)i * f->o_m + (i64)n) * width;
+    if (f->bias) {
+        vec bias;
+        const u8 *from = f->bias + ((i64)i * f->bias_m + (i64)n * f->bias_n) * width;
+        load_f32_chunk((float *)&bias, from, f->bias_n * width, f->dtype, LANES);
+        x += bias;
+    }
+    x = canonical_vec(x);
+    if (f->dtype == DT_F32)
+        *(vec *)out = x;
+    else
+        store_f32_chunk(out, width, f->dtype, (const float *)&x, LANES);
+}
+
 /* Columns [n, n + vectors * LANES) of all rows. */
 INLINE void some_columns(const struct few *f, u64 n, unsigned rows, unsigned vectors)
 {
-    vec sum[ROWS_MOST][WIDE];
+    vec sum[TOGETHER][WIDE];
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < rows; i++)
 #pragma clang loop unroll(full)
@@ -70,17 +91,8 @@ INLINE void some_columns(const struct few *f, u64 n, unsigned rows, unsigned vec
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < rows; i++)
 #pragma clang loop unroll(full)
-        for (unsigned v = 0; v < vectors; v++) {
-            u64 first = n + v * LANES;
-            vec x = sum[i][v], bias = {0};
-            if (f->bias) {
-                const float *from = f->bias + (i64)i * f->bias_m + (i64)first * f->bias_n;
-                for (unsigned j = 0; j < LANES; j++)
-                    bias[j] = from[(i64)j * f->bias_n];
-                x += bias;
-            }
-            *(vec *)(f->out + (i64)i * f->o_m + (i64)first) = canonical_vec(x);
-        }
+        for (unsigned v = 0; v < vectors; v++)
+            finish(f, sum[i][v], i, n + v * LANES);
 }
 
 /* All columns of `rows` rows; LANES of them at least. The last vector may make some a second time. */
@@ -95,13 +107,20 @@ INLINE void all_columns(const struct few *f, unsigned rows)
         some_columns(f, f->N - LANES, rows, 1);
 }
 
-static void run_few(const struct few *f, u64 rows)
+static void run_few(struct few f, u64 rows)
 {
+    i64 width = f.dtype == DT_F32 ? 4 : 2;
+    for (; rows > TOGETHER; rows -= TOGETHER) {
+        all_columns(&f, TOGETHER);
+        f.a += TOGETHER * f.K;
+        f.out += TOGETHER * f.o_m * width;
+        f.bias = f.bias ? f.bias + TOGETHER * f.bias_m * width : NULL;
+    }
     switch (rows) {
-    case 1: all_columns(f, 1); return;
-    case 2: all_columns(f, 2); return;
-    case 3: all_columns(f, 3); return;
-    default: all_columns(f, 4);
+    case 1: all_columns(&f, 1); return;
+    case 2: all_columns(&f, 2); return;
+    case 3: all_columns(&f, 3); return;
+    default: all_columns(&f, TOGETHER);
     }
 }
 
@@ -109,10 +128,11 @@ int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct f
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
     u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0];
-    if (r->dtype_in[0] != DT_F16 || r->dtype_in[1] != DT_F16 || r->dtype_out != DT_F32 || M > ROWS_MOST || N < LANES ||
+    if (r->dtype_in[0] != DT_F16 || r->dtype_in[1] != DT_F16 || M > ROWS_MOST || N < LANES ||
         (N > 1 && (r->stride[0][n_at] != 1 || r->stride[2][n_at] != 1)))
         return 0;
-    float *a = fast_buffer_get(&s->wide, ROWS_MOST * K * sizeof(float));
+    i64 o_width = (i64)dtype_bytes(r->dtype_out);
+    float *a = fast_buffer_get(&s->wide, M * K * sizeof(float));
     if (!a)
         return 0;
     while (lo < hi) {
@@ -124,8 +144,9 @@ int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct f
         struct few f = {
             .a = a,
             .b = (const u16 *)(segment + r->in[1]) + p.b,
-            .out = (float *)(segment + r->out) + p.out,
-            .bias = r->n_in == 3 ? (const float *)(segment + r->in[2]) + p.bias : NULL,
+            .out = segment + r->out + p.out * o_width,
+            .bias = r->n_in == 3 ? segment + r->in[2] + p.bias * o_width : NULL,
+            .dtype = r->dtype_out,
             .K = K,
             .N = p.columns,
             .b_k = (i64)r->imm[2],
@@ -136,7 +157,7 @@ int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct f
         if (p.columns < LANES)
             kernel_run(segment, r, before, lo); /* what a part of a row begins or ends with */
         else
-            run_few(&f, p.rows);
+            run_few(f, p.rows);
     }
     return 1;
 }
