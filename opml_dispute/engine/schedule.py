@@ -51,6 +51,9 @@ MOST_STEPS: Final = 1 << 18
 """Programs of more are run node by node: what planning costs here grows with them."""
 
 _ALIGNMENT: Final = 64
+_SMALL_BYTES: Final = 1 << 15
+"""Blocks of at most so many do not take over the memory of larger ones: with a number for each row where rows were,
+chains that look at the same rows could not be made together."""
 _MOST_READS: Final = 127
 """So many reads, or more, count as this many."""
 
@@ -308,22 +311,26 @@ class _Planner:
             owners[owner.offset] = owner
             begin, end = spans.get(owner.offset, (len(starts), -1))
             spans[owner.offset] = min(begin, starts[place.born]), max(end, ends[place.freed])
-        room = Room()
+        rooms = {False: Room(), True: Room()}  # by whether blocks are small
         alive: list[tuple[int, int, int]] = []  # (end, offset, size), a heap
         for key in sorted(owners, key=lambda key: spans[key]):
             begin, end = spans[key]
             while alive and alive[0][0] < begin:
-                room.give_back(*heappop(alive)[1:])
+                _, offset, size = heappop(alive)
+                rooms[size <= _SMALL_BYTES].give_back(offset, size)
             size = -(-owners[key].used // _ALIGNMENT) * _ALIGNMENT
-            owners[key].workspace = room.take(size)
+            owners[key].workspace = rooms[size <= _SMALL_BYTES].take(size)
             heappush(alive, (end, owners[key].workspace, size))
+        for owner in owners.values():
+            if owner.used <= _SMALL_BYTES:
+                owner.workspace += rooms[False].size
         for place in self.places.values():
             if place.within is not None:
                 place.workspace = place.within[0].workspace + place.within[1]
         for place in self.places.values():
             if place.shares is not None:
                 place.workspace = place.shares.workspace
-        return room.size
+        return rooms[False].size + rooms[True].size
 
     def _written(self) -> Iterator[tuple[int, int]]:
         for step in self.steps:

@@ -18,6 +18,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 
+from opml_dispute.engine.addresses import IN_WORKSPACE
 from opml_dispute.engine.analysis import ProgramAnalysis, ProgramLike
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT, WEIGHTS
@@ -144,6 +145,21 @@ def test_no_more_memory_than_is_live_at_once() -> None:
     schedule = ProgramAnalysis.of(compile_model(graph.model([last]))).schedule
     assert schedule is not None
     assert schedule.workspace_bytes <= 3 * 4 * 64 * 64
+
+
+def test_a_number_for_each_row_does_not_lie_where_rows_were() -> None:
+    """Else the second reduction of a normalisation, whose widened numbers are gone by then, would wait for all rows."""
+    graph = Graph()
+    x, scale = graph.input("x", [512, 128], onnx.TensorProto.FLOAT16), graph.constant(np.ones(128, np.float16))
+    made = compile_model(graph.model([graph.node("LayerNormalization", x, scale)], opset=17))
+    schedule = ProgramAnalysis.of(made).schedule
+    assert schedule is not None
+    extents = [
+        (int(at & ~IN_WORKSPACE), 4 * int(hi)) for _, hi, at, *_ in schedule.steps.astype(int) if at & IN_WORKSPACE
+    ]
+    small, large = ([pair for pair in extents if (pair[1] <= 4 * 512) == is_small] for is_small in (True, False))
+    assert small and large
+    assert all(at + size <= other or other + length <= at for at, size in small for other, length in large)
 
 
 # Programs that no compiler makes
