@@ -158,7 +158,8 @@ def test_a_number_for_each_row_does_not_lie_where_rows_were() -> None:
         (int(at & ~IN_WORKSPACE), 4 * int(hi)) for _, hi, at, *_ in schedule.steps.astype(int) if at & IN_WORKSPACE
     ]
     small, large = ([pair for pair in extents if (pair[1] <= 4 * 512) == is_small] for is_small in (True, False))
-    assert small and large
+    assert small
+    assert large
     assert all(at + size <= other or other + length <= at for at, size in small for other, length in large)
 
 
