@@ -145,7 +145,7 @@ def test_elements_at_indices(bench: Bench, seed: int, scatters: bool) -> None:
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS)
 def test_updates_of_neighbours(bench: Bench, seed: int) -> None:
-    """Stretches of indices that ascend by one, also below zero and over its bounds, alike for all rows or each row's."""
+    """Stretches of indices that ascend by one, also below zero and to the end, alike for all rows or of each row."""
     rng = np.random.default_rng(seed)
     rows, axis = int(rng.integers(1, 5)), 40
     alike = bool(rng.random() < 0.5)

@@ -202,7 +202,7 @@ static void gather_alike(struct walk *w, const struct places *p, i64 width)
     }
 }
 
-/* Rows of at most so many bytes, each wherever its index says: a call for each would take longer than to copy it. */
+/* Rows of at most so many bytes: a call for each would take longer than to copy it. */
 #define SHORT_ROW 32u
 
 /* n bytes, SHORT_ROW at most, by two words that may overlap, or four. */
@@ -230,29 +230,46 @@ INLINE void copy_short(u8 *o, const u8 *a, u64 n)
 #undef TWO
 }
 
-INLINE void gather_some(const struct walk *w, const struct places *p, u64 components, u64 bytes, u64 rows)
-{
-    const struct places here = *p;
-    u8 *o = w->at[0];
-    const u8 *a = w->at[1], *index = w->at[2];
-    for (u64 i = 0; i < rows; i++, o += w->stride[0][0], a += w->stride[0][1], index += w->stride[0][2])
-        copy_short(o, a + place_of(&here, index, components), bytes);
-}
+INLINE void copy_long(u8 *o, const u8 *a, u64 n) { memcpy(o, a, n); }
 
-/* Rows that have one index each; 0 if they are no such rows, or not whole. */
-static int gather_short_rows(const struct walk *w, const struct places *p, i64 width)
+/* `rows` rows of `bytes` from the walk's place on, along the dimension above them. */
+#define GATHER_SOME(NAME, COPY)                                                                                        \
+    INLINE void NAME(const struct walk *w, const struct places *p, u64 components, u64 bytes, u64 rows)                \
+    {                                                                                                                  \
+        const struct places here = *p;                                                                                 \
+        u8 *o = w->at[0];                                                                                              \
+        const u8 *a = w->at[1], *index = w->at[2];                                                                     \
+        for (u64 i = 0; i < rows; i++, o += w->stride[0][0], a += w->stride[0][1], index += w->stride[0][2])           \
+            COPY(o, a + place_of(&here, index, components), bytes);                                                    \
+    }
+GATHER_SOME(gather_short, copy_short)
+GATHER_SOME(gather_long, copy_long)
+
+/* Rows that have one index each; 0 if they do not lie side by side. */
+static int gather_rows(struct walk *w, const struct places *p, i64 width)
 {
     u64 bytes = w->row * (u64)width;
-    if (w->outer != 1 || bytes > SHORT_ROW || w->step[0] != width || w->step[1] != width || w->column != 0 ||
-        w->left % w->row)
+    if (w->step[0] != width || w->step[1] != width)
         return 0;
-    u64 rows = w->left / w->row;
-    if (p->components == 1 && bytes == 12) /* points */
-        gather_some(w, p, 1, 12, rows);
-    else if (p->components == 1)
-        gather_some(w, p, 1, bytes, rows);
-    else
-        gather_some(w, p, p->components, bytes, rows);
+    for (u64 n, rows; (n = walk_row(w)) != 0; walk_next(w, n, 3)) {
+        if (n < w->row || !w->outer) { /* what a range begins or ends with */
+            memcpy(w->at[0], w->at[1] + place_of(p, w->at[2], p->components), n * (u64)width);
+            continue;
+        }
+        rows = w->size[0] - w->index[0] < w->left / n ? w->size[0] - w->index[0] : w->left / n;
+        if (bytes > SHORT_ROW)
+            gather_long(w, p, p->components, bytes, rows);
+        else if (p->components == 1 && bytes == 12) /* points */
+            gather_short(w, p, 1, 12, rows);
+        else if (p->components == 1)
+            gather_short(w, p, 1, bytes, rows);
+        else
+            gather_short(w, p, p->components, bytes, rows);
+        for (unsigned j = 0; j < 3; j++) /* to the last of them, from which the walk goes on */
+            w->at[j] += (i64)(rows - 1) * w->stride[0][j];
+        w->index[0] += rows - 1;
+        w->left -= (rows - 1) * n;
+    }
     return 1;
 }
 
@@ -265,8 +282,8 @@ int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
     if (p.components > 4)
         return 0;
-    if (w.step[2] == 0) /* whole rows: if they are long, the plain kernel is as fast */
-        return gather_short_rows(&w, &p, width);
+    if (w.step[2] == 0)
+        return gather_rows(&w, &p, width);
     if (w.outer && w.stride[0][2] == 0 && w.row <= KEPT && places_are_near(&p, w.step[1], w.row)) {
         gather_alike(&w, &p, width);
         return 1;
