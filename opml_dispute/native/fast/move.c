@@ -282,6 +282,9 @@ static void pick_range(const struct copy *c, u64 lo, u64 hi)
     }
 }
 
+/* Rows of one element, again and again, of at most so many take longer to walk over than to make. */
+#define SHORT_FILL 64
+
 /* How to make a unit of rows along dimension `*level` of w's outer ones; null: as the plain kernel does. */
 static copy_unit *find_unit(const struct copy *c, unsigned *level)
 {
@@ -292,8 +295,10 @@ static copy_unit *find_unit(const struct copy *c, unsigned *level)
         return NULL;
     if (a_step == c->width)
         return row * c->width <= 512 ? rows_unit : NULL;
+    if (a_step == 0 && w->stride[0][0] != row * c->width)
+        return row <= SHORT_FILL ? pick_unit : NULL;
     if (a_step == 0)
-        return w->stride[0][0] == row * c->width ? repeat_unit : NULL;
+        return repeat_unit;
     if (row <= NARROW && w->stride[0][1] == c->width && w->stride[0][0] == row * c->width)
         return weave_unit;
     if (row >= 4)
