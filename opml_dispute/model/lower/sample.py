@@ -304,8 +304,8 @@ def _pooled(g: Builder, x: Tensor, spans: Sequence[Span], counts: tuple[int, int
     values = g.choose(beyond, 0, values)
     cells, none = (spans[0].cells, spans[1].cells), (0, 0)
     kind = Pooling.AVERAGE if mode == "avg" else Pooling.MAX
-    at = Windows(counts, counts, (1, 1), before=none, after=none, out=cells)
-    return g.pool(kind, g.reshape(values, (n, x.shape[1], *shape[1:])), at)
+    windows = Windows(counts, counts, (1, 1), before=none, after=none, out=cells)
+    return g.pool(kind, g.reshape(values, (n, x.shape[1], *shape[1:])), windows)
 
 
 @lowers("RoiAlign", in_f32=True)

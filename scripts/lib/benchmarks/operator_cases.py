@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from lib.benchmarks.double_cases import double_cases
 from lib.benchmarks.operator_models import (
-    DOUBLE,
     FLOAT,
     HALF,
     I32,
@@ -40,7 +40,7 @@ def cases() -> Iterator[OperatorCase]:
     yield from _normalisations()
     yield from _orders()
     yield from _sequences()
-    yield from _doubles()
+    yield from double_cases()
 
 
 def _matrices() -> Iterator[OperatorCase]:
@@ -89,6 +89,7 @@ def _integers() -> Iterator[OperatorCase]:
 def _halves() -> Iterator[OperatorCase]:
     yield half_case("MatMul f16 256x512x512", "MatMul", [normal(256, 512), normal(512, 512)], [1])
     yield half_case("MatMul f16 1x768x3072", "MatMul", [normal(1, 768), normal(768, 3072)], [1])
+    yield half_case("MatMul f16 4x768x768", "MatMul", [normal(4, 768), normal(768, 768)], [1])
     yield half_case("Conv f16 64x56x56 3x3", "Conv", [normal(1, 64, 56, 56), normal(64, 64, 3, 3)], [1], pads=[1] * 4)
     yield half_case("Add f16 1M", "Add", [normal(1024, 1024), normal(1024, 1024)])
     yield half_case("Relu f16 1M", "Relu", [normal(1024, 1024)])
@@ -96,6 +97,9 @@ def _halves() -> Iterator[OperatorCase]:
     yield half_case("Softmax f16 512x512", "Softmax", [normal(512, 512)])
     yield half_case(
         "LayerNormalization f16", "LayerNormalization", [normal(128, 768), normal(768), normal(768)], [1, 2]
+    )
+    yield half_case(
+        "LayerNormalization f16 512x768", "LayerNormalization", [normal(512, 768), normal(768), normal(768)], [1, 2]
     )
     yield half_case("MaxPool f16 64x56x56", "MaxPool", [normal(1, 64, 56, 56)], kernel_shape=[3, 3], strides=[2, 2])
     yield brain_case("MatMul bf16 256x512x512", "MatMul", [normal(256, 512), normal(512, 512)])
@@ -162,6 +166,10 @@ def _pools() -> Iterator[OperatorCase]:
     yield case("MaxPool 5x5", "MaxPool", [normal(1, 128, 20, 20)], kernel_shape=[5, 5], pads=[2] * 4)
     yield case("MaxPool 2x2 with places", "MaxPool", [x], outputs=2, kernel_shape=[2, 2], strides=[2, 2])
     yield case("AveragePool 3x3", "AveragePool", [x], kernel_shape=[3, 3], pads=[1] * 4)
+    yield case("AveragePool 5x5", "AveragePool", [normal(1, 64, 28, 28)], kernel_shape=[5, 5], pads=[2] * 4)
+    yield case("AveragePool 7x7 512x7x7", "AveragePool", [normal(1, 512, 7, 7)], kernel_shape=[7, 7])
+    bytes_ = whole(1, 64, 56, 56, dtype=np.uint8, low=0, high=256)
+    yield case("MaxPool u8 2x2 stride 2", "MaxPool", [bytes_], kernel_shape=[2, 2], strides=[2, 2])
     yield case("GlobalAveragePool 512x7x7", "GlobalAveragePool", [normal(1, 512, 7, 7)])
 
 
@@ -172,6 +180,8 @@ def _movers() -> Iterator[OperatorCase]:
     yield case("Transpose NHWC to NCHW", "Transpose", [normal(1, 56, 56, 64)], perm=[0, 3, 1, 2])
     yield case("Transpose heads 128x12x64", "Transpose", [normal(1, 128, 12, 64)], perm=[0, 2, 1, 3])
     yield case("Transpose u8 1024x1024", "Transpose", [whole(1024, 1024, dtype=np.uint8, low=0, high=256)], perm=[1, 0])
+    bytes_ = whole(1, 64, 56, 56, dtype=np.uint8, low=0, high=256)
+    yield case("Transpose u8 NCHW to NHWC", "Transpose", [bytes_], perm=[0, 2, 3, 1])
     yield case("Tile 64x64 by 8x8", "Tile", [normal(64, 64), np.array([8, 8])], [1])
     yield case("Tile 1x64x1x16 by 1x1x64x4", "Tile", [normal(1, 64, 1, 16), np.array([1, 1, 64, 4])], [1])
     yield case("Expand 64x1x1 to 64x56x56", "Expand", [normal(64, 1, 1), np.array([64, 56, 56])], [1])
@@ -253,6 +263,20 @@ def _indices() -> Iterator[OperatorCase]:
     grid = np.random.default_rng(4).uniform(-1, 1, (1, 56, 56, 2)).astype(np.float32)
     yield case("GridSample linear", "GridSample", [normal(1, 32, 56, 56), grid], mode="linear")
     yield case("GridSample nearest", "GridSample", [normal(1, 32, 56, 56), grid], mode="nearest")
+    wide = grid.astype(np.float64)
+    yield case("GridSample double", "GridSample", [normal(1, 8, 56, 56, dtype=np.float64), wide], mode="linear")
+    regions = np.array([[1, 1, 20, 20], [3, 5, 40, 30], [10, 10, 50, 50], [0, 0, 55, 55]] * 8, np.float32)
+    yield case(
+        "RoiAlign 7x7 of 32 regions",
+        "RoiAlign",
+        [normal(1, 64, 56, 56), regions, np.zeros(32, np.int64)],
+        [2],
+        output_height=7,
+        output_width=7,
+        sampling_ratio=2,
+    )
+    columns = [normal(1, 64 * 9, 28 * 28), np.array([28, 28]), np.array([3, 3])]
+    yield case("Col2Im 3x3 64x28x28", "Col2Im", columns, [1, 2], pads=[1] * 4)
     yield case(
         "Where broadcast", "Where", [whole(1024, 1, dtype=np.bool_, low=0, high=2), normal(1024, 512), normal(1, 512)]
     )
@@ -381,23 +405,25 @@ def _sequences() -> Iterator[OperatorCase]:
         return normal(*shape) * np.float32(0.05)
 
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}
-    for operator, steps, hidden, directions in (
-        ("LSTM", 32, 128, 1),
-        ("GRU", 32, 128, 1),
-        ("RNN", 32, 128, 1),
-        ("LSTM", 20, 8, 1),
-        ("LSTM", 50, 32, 1),
-        ("LSTM", 10, 64, 2),
-        ("GRU", 50, 16, 1),
-        ("GRU", 20, 64, 2),
-        ("RNN", 50, 32, 1),
+    for operator, steps, batch, hidden, directions in (
+        ("LSTM", 32, 1, 128, 1),
+        ("GRU", 32, 1, 128, 1),
+        ("RNN", 32, 1, 128, 1),
+        ("LSTM", 20, 1, 8, 1),
+        ("LSTM", 50, 1, 32, 1),
+        ("LSTM", 10, 1, 64, 2),
+        ("LSTM", 20, 4, 64, 1),
+        ("GRU", 50, 1, 16, 1),
+        ("GRU", 20, 1, 64, 2),
+        ("GRU", 20, 4, 64, 1),
+        ("RNN", 50, 1, 32, 1),
     ):
         rows = gates[operator] * hidden
         yield case(
-            f"{operator} {steps}x1x{hidden}" + (" both ways" if directions == 2 else ""),
+            f"{operator} {steps}x{batch}x{hidden}" + (" both ways" if directions == 2 else ""),
             operator,
             [
-                normal(steps, 1, hidden),
+                normal(steps, batch, hidden),
                 weights(directions, rows, hidden),
                 weights(directions, rows, hidden),
                 weights(directions, 2 * rows),
@@ -406,38 +432,3 @@ def _sequences() -> Iterator[OperatorCase]:
             hidden_size=hidden,
             direction="bidirectional" if directions == 2 else "forward",
         )
-
-
-def _doubles() -> Iterator[OperatorCase]:
-    """Binary64, as scikit-learn's models have it."""
-
-    def wide(*shape: int) -> Array:
-        return normal(*shape, dtype=np.float64)
-
-    square, row = wide(512, 512), wide(30)
-    for op in ("Add", "Div", "Less"):
-        yield case(f"{op} double 512x512", op, [square, square + 1])
-    for op in ("Sqrt", "Floor"):
-        yield case(f"{op} double 512x512", op, [np.abs(square)])
-    yield case("Cast float to double", "Cast", [normal(512, 512)], to=DOUBLE)
-    for to, kind in {"float": FLOAT, "u8": U8, "i32": I32}.items():
-        yield case(f"Cast double to {to}", "Cast", [square if kind == FLOAT else 50 * np.abs(square)], to=kind)
-    for axis in (0, 1):
-        yield case(f"ReduceSum double axis {axis}", "ReduceSum", [square, np.array([axis])], [1])
-        yield case(f"CumSum double axis {axis}", "CumSum", [square, np.array(axis)], [1])
-    yield case("ReduceMax double axis 1", "ReduceMax", [square, np.array([1])], [1])
-    yield case("ArgMin double axis 1", "ArgMin", [square], axis=1)
-    yield case("ReduceSum double 1000x30", "ReduceSum", [wide(1000, 30), np.array([1])], [1])
-    for rows, inner, columns in ((1, 30, 3), (100, 30, 10), (64, 64, 64), (128, 128, 128), (1, 512, 512)):
-        factors = [wide(rows, inner), wide(inner, columns)]
-        yield case(f"MatMul double {rows}x{inner}x{columns}", "MatMul", factors, [1])
-    for rows in (1, 1000):
-        nodes = [
-            helper.make_node("Sub", ["x0", "x1"], ["a"]),
-            helper.make_node("Div", ["a", "x2"], ["b"]),
-            helper.make_node("MatMul", ["b", "x3"], ["c"]),
-            helper.make_node("Add", ["c", "x4"], ["y0"]),
-        ]
-        constants = [row, np.abs(row) + 1, wide(30, 3), wide(3)]
-        name = f"scaler and linear model, double {rows}x30"
-        yield case_of(name, nodes, [wide(rows, 30), *constants], [1, 2, 3, 4], 1)
