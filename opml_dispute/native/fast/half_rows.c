@@ -15,11 +15,13 @@
 #include <arm_neon.h>
 #endif
 
-/* Rows whose sums are in registers, and as many as the matrix is read again for; vectors of columns; and how far ahead in
- * one column rows are fetched. */
-#define TOGETHER   4u
-#define ROWS_MOST  16u
-#define WIDE       (LANES == 4 ? 2u : LANES == 8 ? 2u : 4u)
+/* Rows whose sums are in registers, with so many vectors of columns each; of more rows, with fewer. */
+#define ROWS 4u
+#define WIDE (LANES == 16 ? 4u : 2u)
+#define TALL (LANES == 16 ? 12u : ROWS)
+/* Of more rows the matrix is read again, for up to so many. */
+#define ROWS_MOST 16u
+/* How far ahead in one column rows are fetched. */
 #define ROWS_AHEAD 16
 
 /* LANES halves, widened exactly. */
@@ -66,13 +68,14 @@ static void finish(const struct few *f, vec x, u64 i, u64 n)
 /* Columns [n, n + vectors * LANES) of all rows. */
 INLINE void some_columns(const struct few *f, u64 n, unsigned rows, unsigned vectors)
 {
-    vec sum[TOGETHER][WIDE];
+    vec sum[TALL][WIDE];
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < rows; i++)
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < vectors; v++)
             sum[i][v] = (vec){0};
     const u16 *row = f->b + n;
+    /* Also where a tile is narrower: processors fetch lines in pairs. */
     i64 ahead = n + 2 * WIDE * LANES <= f->N ? (i64)(WIDE * LANES) : ROWS_AHEAD * f->b_k;
     for (u64 k = 0; k < f->K; k++, row += f->b_k) {
         vec b[WIDE];
@@ -95,12 +98,12 @@ INLINE void some_columns(const struct few *f, u64 n, unsigned rows, unsigned vec
             finish(f, sum[i][v], i, n + v * LANES);
 }
 
-/* All columns of `rows` rows; LANES of them at least. The last vector may make some a second time. */
-INLINE void all_columns(const struct few *f, unsigned rows)
+/* All columns of `rows` rows, some vectors at a time; LANES of them at least. The last vector may make some a second time. */
+INLINE void all_columns(const struct few *f, unsigned rows, unsigned vectors)
 {
     u64 n = 0;
-    for (; n + WIDE * LANES <= f->N; n += WIDE * LANES)
-        some_columns(f, n, rows, WIDE);
+    for (; n + vectors * LANES <= f->N; n += vectors * LANES)
+        some_columns(f, n, rows, vectors);
     for (; n + LANES <= f->N; n += LANES)
         some_columns(f, n, rows, 1);
     if (n < f->N)
@@ -110,17 +113,27 @@ INLINE void all_columns(const struct few *f, unsigned rows)
 static void run_few(struct few f, u64 rows)
 {
     i64 width = f.dtype == DT_F32 ? 4 : 2;
-    for (; rows > TOGETHER; rows -= TOGETHER) {
-        all_columns(&f, TOGETHER);
-        f.a += TOGETHER * f.K;
-        f.out += TOGETHER * f.o_m * width;
-        f.bias = f.bias ? f.bias + TOGETHER * f.bias_m * width : NULL;
-    }
-    switch (rows) {
-    case 1: all_columns(&f, 1); return;
-    case 2: all_columns(&f, 2); return;
-    case 3: all_columns(&f, 3); return;
-    default: all_columns(&f, TOGETHER);
+    for (u64 now; rows; rows -= now) {
+        now = rows < TALL ? rows : TALL;
+        switch (now) {
+        case 1: all_columns(&f, 1, WIDE); break;
+        case 2: all_columns(&f, 2, WIDE); break;
+        case 3: all_columns(&f, 3, WIDE); break;
+        case 4: all_columns(&f, 4, WIDE); break;
+#if LANES == 16
+        case 5: all_columns(&f, 5, WIDE); break;
+        case 6: all_columns(&f, 6, WIDE); break;
+        case 7: all_columns(&f, 7, WIDE / 2); break;
+        case 8: all_columns(&f, 8, WIDE / 2); break;
+        case 9: all_columns(&f, 9, WIDE / 2); break;
+        case 10: all_columns(&f, 10, WIDE / 2); break;
+        case 11: all_columns(&f, 11, WIDE / 2); break;
+        default: all_columns(&f, 12, WIDE / 2); break;
+#endif
+        }
+        f.a += now * f.K;
+        f.out += (i64)now * f.o_m * width;
+        f.bias = f.bias ? f.bias + (i64)now * f.bias_m * width : NULL;
     }
 }
 
