@@ -14,26 +14,6 @@
 
 /* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
 
-i64 pool_taps(const struct window *g, int d, i64 at, int padded)
-{
-    if (padded) { /* the first tap never lies before the padding */
-        i64 room = g->input[d] + g->pad_end[d] - at;
-        i64 taps = room <= 0 ? 0 : (room + g->dilation[d] - 1) / g->dilation[d];
-        return taps < g->kernel[d] ? taps : g->kernel[d];
-    }
-    struct place p = {0};
-    i64 first, end;
-    p.at[d] = at;
-    place_taps(&p, g, d, &first, &end);
-    return end - first;
-}
-
-void pool_count_taps(float *count, const struct window *g, i64 outer, int padded)
-{
-    for (i64 j = 0; j < g->output[2]; j++)
-        count[j] = f32_from_i64(outer * pool_taps(g, 2, j * g->stride[2] - g->pad[2], padded));
-}
-
 /* Rows are read with a step of at most this; with another they are read number by number. */
 #define STEP_MOST 8
 
