@@ -21,9 +21,24 @@ typedef i32 manyi __attribute__((vector_size(64), aligned(4), may_alias));
 
 INLINE i32 takes(u32 least, u32 last, f32 x, f32 best) { return TAKES(x, best); }
 
+/* Lanes of `takes_part` alone take. */
+INLINE void take_some(u32 least, u32 last, many x, manyi number, manyi takes_part, many *best, manyi *place)
+{
+    manyi taken = TAKES(x, *best) & takes_part;
+    *best = (many)((taken & (manyi)x) | (~taken & (manyi)*best));
+    *place = (taken & number) | (~taken & *place);
+}
+
 INLINE void take(u32 least, u32 last, many x, manyi number, many *best, manyi *place)
 {
-    manyi taken = TAKES(x, *best);
+    take_some(least, last, x, number, (manyi){0} - 1, best, place);
+}
+
+/* The same of what may have come before or behind: of equals, the number decides. */
+INLINE void take_any(u32 least, u32 last, many x, manyi number, many *best, manyi *place)
+{
+    manyi equal = (x == *best) | ((x != x) & (*best != *best)), beyond = last ? number > *place : number < *place;
+    manyi taken = (least ? x < *best : x > *best) | ((x != x) & (*best == *best)) | (equal & beyond);
     *best = (many)((taken & (manyi)x) | (~taken & (manyi)*best));
     *place = (taken & number) | (~taken & *place);
 }
@@ -77,42 +92,41 @@ INLINE void places(u32 least, u32 last, i64 *o, const struct walk *inputs, i64 m
         o[i] = place_of_one(least, last, *inputs, moved + 4 * (i64)i);
 }
 
-/* The place among n elements side by side. */
+#define TURNED(x, BY)                                                                                                  \
+    __builtin_shufflevector(x, x, (0 + BY) % 16, (1 + BY) % 16, (2 + BY) % 16, (3 + BY) % 16, (4 + BY) % 16,           \
+                            (5 + BY) % 16, (6 + BY) % 16, (7 + BY) % 16, (8 + BY) % 16, (9 + BY) % 16, (10 + BY) % 16, \
+                            (11 + BY) % 16, (12 + BY) % 16, (13 + BY) % 16, (14 + BY) % 16, (15 + BY) % 16)
+
+/* The place among n elements side by side. ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c). */
 INLINE i64 place_in_row(u32 least, u32 last, const f32 *x, u64 n)
 {
-    many best[2];
-    manyi place[2], first = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    f32 one = *x;
-    i32 found = 0;
-    u64 at = 0;
-    if (n >= 2 * MANY) {
-#pragma clang loop unroll(full)
-        for (unsigned v = 0; v < 2; v++) {
-            best[v] = *(const many *)(x + v * MANY);
-            place[v] = first + (i32)(v * MANY);
-        }
-        for (at = 2 * MANY; at + 2 * MANY <= n; at += 2 * MANY)
-#pragma clang loop unroll(full)
-            for (unsigned v = 0; v < 2; v++)
-                take(least, last, *(const many *)(x + at + v * MANY), first + (i32)(at + v * MANY), &best[v],
-                     &place[v]);
-        one = best[0][0];
-        found = place[0][0];
-        for (unsigned i = 1; i < 2 * MANY; i++) {
-            f32 other = best[i / MANY][i % MANY];
-            i32 number = place[i / MANY][i % MANY], equal = !takes(least, 0, other, one) && takes(least, 1, other, one);
-            if (equal ? (last ? number > found : number < found) : takes(least, 0, other, one)) {
-                one = other;
-                found = number;
-            }
-        }
+    if (n < MANY) {
+        u64 found = 0;
+        for (u64 at = 1; at < n; at++)
+            found = takes(least, last, x[at], x[found]) ? at : found;
+        return (i64)found;
     }
-    for (; at < n; at++)
-        if (takes(least, last, x[at], one)) {
-            one = x[at];
-            found = (i32)at;
-        }
-    return found;
+    manyi first = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, place[2] = {first, first};
+    many best[2] = {*(const many *)x, *(const many *)x};
+    u64 at = MANY;
+    for (; at + 2 * MANY <= n; at += 2 * MANY)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < 2; v++)
+            take(least, last, *(const many *)(x + at + v * MANY), first + (i32)(at + v * MANY), &best[v], &place[v]);
+    if (at + MANY <= n) {
+        take(least, last, *(const many *)(x + at), first + (i32)at, &best[0], &place[0]);
+        at += MANY;
+    }
+    if (at < n)
+        take_some(least, last, *(const many *)(x + at), first + (i32)at, first < (i32)(n - at), &best[1], &place[1]);
+    take_any(least, last, best[1], place[1], &best[0], &place[0]);
+#define TURN(BY) take_any(least, last, TURNED(best[0], BY), TURNED(place[0], BY), &best[0], &place[0])
+    TURN(8);
+    TURN(4);
+    TURN(2);
+    TURN(1);
+#undef TURN
+    return place[0][0];
 }
 
 int fast_argreduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
