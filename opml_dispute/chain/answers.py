@@ -39,6 +39,8 @@ class Head:
     timestamp: int
     """Seconds since 1970, the chain's own clock."""
     base_fee_wei: int
+    gas_limit: int = MOST_GAS
+    """The most gas that all transactions of the block may take."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def head(method: str, value: Any) -> Head:
         hash=hash32(method, fields.get("hash")),
         timestamp=quantity(method, fields.get("timestamp")),
         base_fee_wei=_optional(quantity, method, fields.get("baseFeePerGas"), 0),
+        gas_limit=min(_optional(quantity, method, fields.get("gasLimit"), MOST_GAS), MOST_GAS),
     )
 
 

@@ -3,8 +3,9 @@ What a transaction may cost per unit of gas.
 
 `suggest` asks the node: twice the base fee, so that the fee suffices after six full blocks in a row, and a tip. The tip
 is the node's eth_maxPriorityFeePerGas, else that of recent blocks (eth_feeHistory), else a default. A suspiciously high
-tip is compared with those of recent blocks and lowered to them. A fee beyond the operator's limit is never paid:
-`FeeTooHigh`. What must be mined before a clock runs out offers more within that limit (`Fees.hurried`).
+tip is compared with those of recent blocks and lowered to them; without them, and beyond the operator's limit, to
+`SUSPICIOUS_TIP_WEI`. A fee beyond that limit is never paid: `FeeTooHigh`. What must be mined before a clock runs out
+offers more within that limit (`Fees.hurried`).
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def suggest(rpc: Rpc, head: Head, cap_wei: int) -> Fees:
         if price_wei > cap_wei:
             raise FeeTooHigh(price_wei, cap_wei)
         return Fees(price_wei, None)
-    tip_wei = _tip_wei(rpc)
+    tip_wei = _tip_wei(rpc, cap_wei - head.base_fee_wei)
     if head.base_fee_wei + tip_wei > cap_wei:
         raise FeeTooHigh(head.base_fee_wei + tip_wei, cap_wei)
     return Fees(min(2 * head.base_fee_wei + tip_wei, cap_wei), tip_wei)
@@ -166,7 +167,8 @@ def raised(rpc: Rpc, fees: Fees, cap_wei: int) -> Fees | None:
         return higher
 
 
-def _tip_wei(rpc: Rpc) -> int:
+def _tip_wei(rpc: Rpc, most_wei: int) -> int:
+    """The tip to offer. A suggestion above `most_wei`, which could not be paid, is not believed without a history."""
     suggested: int | None = None
     try:
         suggested = rpc.request("eth_maxPriorityFeePerGas", parse=answers.quantity_or_none)
@@ -177,7 +179,8 @@ def _tip_wei(rpc: Rpc) -> int:
         return _paid_lately_wei(rpc, DEFAULT_TIP_WEI)
     if suggested <= SUSPICIOUS_TIP_WEI:
         return suggested
-    return min(suggested, max(2 * _paid_lately_wei(rpc, suggested), SUSPICIOUS_TIP_WEI))
+    lately_wei = _paid_lately_wei(rpc, suggested if suggested <= most_wei else 0)
+    return min(suggested, max(2 * lately_wei, SUSPICIOUS_TIP_WEI))
 
 
 def _paid_lately_wei(rpc: Rpc, default_wei: int) -> int:

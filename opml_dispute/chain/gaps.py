@@ -23,7 +23,7 @@ from opml_dispute.chain.blob_transactions import PoolSigning
 from opml_dispute.chain.counts import MOST_PENDING
 from opml_dispute.chain.fees import FEE_BUMP_PERCENT, Fees
 from opml_dispute.chain.journal import KeyLedger, Launched
-from opml_dispute.chain.quoting import TRANSACTION_GAS
+from opml_dispute.chain.quoting import TRANSACTION_GAS, TRANSACTION_GAS_CAP
 from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
 from opml_dispute.errors import OpmlError
@@ -132,7 +132,8 @@ class Gaps:
         """
         plain = {"to": self._address, "data": "0x", "value": 0}
         estimate = {"from": self._address, "to": self._address, "value": "0x0"}
-        gas = max(TRANSACTION_GAS, int(self._rpc.request("eth_estimateGas", estimate, parse=answers.quantity)))
+        estimated = int(self._rpc.request("eth_estimateGas", estimate, parse=answers.quantity))
+        gas = min(max(TRANSACTION_GAS, estimated), TRANSACTION_GAS_CAP)
         fields = plain | fees.fields() | {"gas": gas, "nonce": nonce, "chainId": self._chain_id()}
         ledger = self._ledger()
         with ledger.lock():

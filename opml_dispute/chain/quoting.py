@@ -3,6 +3,9 @@ Quotes of transactions as if they were sent now: gas, price, and whether the acc
 
 `quotes_for` simulates many orders at once. A refusal by a contract, lack of funds and an invalid estimate each concern
 one order alone.
+
+A node may estimate far too much: more than a block has, more than a transaction may ask for, or more than the account
+can pay. Then less is tried (`with_less_gas`): what the account can pay, if the call runs with a fifth less than that.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from opml_dispute.chain import answers
-from opml_dispute.chain.answers import MOST_GAS
+from opml_dispute.chain.answers import MOST_GAS, Head
 from opml_dispute.chain.blob_transactions import blob_fields
 from opml_dispute.chain.data_fee import data_fees_wei
 from opml_dispute.chain.fees import BlobsUnsupported, FeeTooHigh, suggest, with_blob_fee
@@ -94,6 +97,8 @@ def quotes_for(
                 continue
             terms = replace(terms, fees=fees_of_blobs, blob_gas=order.work.blobs.blob_gas)
         quote = _quote(address, order, estimate, terms, balance_wei)
+        if isinstance(estimate, int) and (isinstance(quote, NotEnoughFunds) or estimate > _most_gas_of(head)):
+            quote = with_less_gas(rpc, address, order, terms, balance_wei=balance_wei) or quote
         if isinstance(quote, Quote):
             balance_wei -= order.value_wei + quote.most_wei
         quotes.append(quote)
@@ -130,6 +135,37 @@ def _quote(address: Address, order: Order, estimate: Any, terms: Quote, balance_
     if balance_wei < needed_wei or is_poor:
         return NotEnoughFunds(address, max(balance_wei, 0), max(needed_wei, balance_wei + 1), work.what)
     return quote
+
+
+def _most_gas_of(head: Head) -> int:
+    """
+    What no honest estimate exceeds.
+
+    WHY NOT the transaction's cap alone: rollups that count the fee for data as gas have none.
+    """
+    return max(head.gas_limit, TRANSACTION_GAS_CAP)
+
+
+def with_less_gas(
+    rpc: Rpc, address: Address, order: Order, quote: Quote, *, balance_wei: int | None = None
+) -> Quote | None:
+    """
+    The quote with what the account can pay, at most the gas that a transaction may ask for; None if that is too little.
+
+    Without a balance, the account can pay all of it.
+    """
+    gas = TRANSACTION_GAS_CAP
+    if balance_wei is not None:
+        left_wei = balance_wei - order.value_wei - replace(quote, gas=0).most_wei
+        gas = min(gas, left_wei // max(quote.fees.max_fee_wei, 1))
+    tried = gas * 100 // (100 + GAS_MARGIN_PERCENT)
+    if tried < TRANSACTION_GAS:
+        return None
+    try:
+        rpc.request("eth_call", call_object(address, order.work, order.value_wei) | {"gas": hex(tried)}, "latest")
+    except (Reverted, RpcError):
+        return None
+    return replace(quote, gas=gas)
 
 
 def reason_of_failure(rpc: Rpc, address: Address, order: Order, gas: int, block_number: int) -> bytes:

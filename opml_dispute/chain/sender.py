@@ -30,7 +30,7 @@ from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
 from opml_dispute.chain.keys import Signing
 from opml_dispute.chain.left_behind import LeftBehind
 from opml_dispute.chain.outlook import Flight, Outlook
-from opml_dispute.chain.quoting import call_object, quotes_for, reason_of_failure
+from opml_dispute.chain.quoting import TRANSACTION_GAS_CAP, call_object, quotes_for, reason_of_failure, with_less_gas
 from opml_dispute.chain.resuming import ChainOrigin, resumed
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc
@@ -286,6 +286,11 @@ class Sender:
                     may_be_form = error.kind in (Refusal.FINAL, Refusal.CAPABILITY) and order.work.blobs is not None
                     if may_be_form and self._signing.use_older_form():
                         continue
+                    if error.kind == Refusal.FINAL and quote.gas > TRANSACTION_GAS_CAP:
+                        less = with_less_gas(self.rpc, self.address, order, quote)
+                        if less is not None:
+                            quote = less
+                            continue
                     self._drop(ledger, order)
                     raise
             except RpcError:

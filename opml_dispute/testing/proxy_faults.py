@@ -330,6 +330,28 @@ FAULTS: Final[dict[str, ProxyFault]] = {
         lambda proxy, request, forward: _result(request, hex(10**15)),
         always=True,
     ),
+    "high-estimate": ProxyFault(
+        "The gas of a whole block, for any transaction.",
+        _method("eth_estimateGas"),
+        lambda proxy, request, forward: _result(request, hex(30_000_000)),
+        always=True,
+    ),
+    "endless-estimate": ProxyFault(
+        "More gas than any chain has.",
+        _method("eth_estimateGas"),
+        lambda proxy, request, forward: _result(request, hex(2**63)),
+        always=True,
+    ),
+    "absurd-tip-alone": ProxyFault(
+        "A tip of 10^13 wei, and nothing of what was paid lately.",
+        _method("eth_maxPriorityFeePerGas", "eth_feeHistory"),
+        lambda proxy, request, forward: (
+            _result(request, hex(10**13))
+            if request["method"] == "eth_maxPriorityFeePerGas"
+            else _error(request, -32601, "the method eth_feeHistory does not exist")
+        ),
+        always=True,
+    ),
     "low-estimate": ProxyFault(
         "The gas of a transaction that does nothing.",
         _method("eth_estimateGas"),

@@ -17,7 +17,7 @@ from opml_dispute.chain.transactions import NotMined, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.testing.node_lies import Lie, Teller
-from tests.chain.test_sender import deposit, factory, weth  # noqa: F401
+from tests.chain.test_sender import deposit
 from tests.lies.hurried import HurriedTime
 from tests.lies.oracle import sent_by
 
@@ -56,7 +56,7 @@ def lied_to(rpc: Rpc, *lies: Lie) -> Iterator[tuple[Rpc, list[Teller]]]:
 def test_what_is_sent_once_is_signed_once_whatever_one_answer_says(
     rpc: Rpc,
     sender: Sender,
-    weth: Any,  # noqa: F811
+    weth: Any,
     lie: Lie,
     is_slow: bool,
 ) -> None:
@@ -118,7 +118,7 @@ def test_the_account_that_never_sent_has_the_first_address(rpc: Rpc) -> None:
     assert "0x" + word[-40:] == created_by(NEVER_SENT, 0).lower()
 
 
-def test_a_node_that_always_counts_one_too_many_stops_nothing(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+def test_a_node_that_always_counts_one_too_many_stops_nothing(rpc: Rpc, sender: Sender, weth: Any) -> None:
     """What waits behind the nonce that was never used is mined, once, and the next one does not wait."""
     balance_wei = rpc.balance_wei(weth.address)
     before = TransactionCounts(rpc, sender.address).sure()[0]
@@ -136,7 +136,7 @@ def test_a_node_that_always_counts_one_too_many_stops_nothing(rpc: Rpc, sender: 
     assert sum("was never used" in sentence for sentence in told) == 1
 
 
-def test_a_gap_that_the_node_shows_is_closed_within_seconds(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+def test_a_gap_that_the_node_shows_is_closed_within_seconds(rpc: Rpc, sender: Sender, weth: Any) -> None:
     """It counted three too many while this was signed, and counts right after that."""
     balance_wei, mined = rpc.balance_wei(weth.address), TransactionCounts(rpc, sender.address).sure()[0]
     is_lying = True
@@ -155,7 +155,7 @@ def test_a_gap_that_the_node_shows_is_closed_within_seconds(rpc: Rpc, sender: Se
     assert TransactionCounts(rpc, sender.address).sure() == (mined + 4, mined + 4)
 
 
-def test_what_another_program_sent_does_not_give_way_to_what_closes_a_gap(rpc: Rpc, weth: Any) -> None:  # noqa: F811
+def test_what_another_program_sent_does_not_give_way_to_what_closes_a_gap(rpc: Rpc, weth: Any) -> None:
     """The nonce before ours waits in the pool, for hardly more than the base fee, and is in no journal."""
     account = devnet.account("deployer")
     low = Fees(rpc.head().base_fee_wei * 5 // 4 + 1_000, 1)
@@ -169,7 +169,7 @@ def test_what_another_program_sent_does_not_give_way_to_what_closes_a_gap(rpc: R
     assert rpc.request("eth_getTransactionReceipt", "0x" + foreign.hex())["status"] == "0x1"
 
 
-def test_one_answer_that_counts_too_many_leaves_no_gap(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+def test_one_answer_that_counts_too_many_leaves_no_gap(rpc: Rpc, sender: Sender, weth: Any) -> None:
     left = [1]
 
     def edit(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:

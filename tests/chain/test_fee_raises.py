@@ -14,7 +14,7 @@ from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import NotMined, Order
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.home import CannotWrite
-from tests.chain.test_sender import deposit, factory, nonce, weth  # noqa: F401
+from tests.chain.test_sender import deposit, nonce
 from tests.lies.hurried import HurriedTime
 
 GWEI = 10**9
@@ -50,7 +50,7 @@ def at(due_s: float, act: Callable[[], Any]) -> Callable[[float], None]:
 
 
 @pytest.mark.parametrize("by", ["this process", "a later process"])
-def test_what_every_pool_dropped_is_paid_more_for(rpc: Rpc, sender: Sender, weth: Any, by: str) -> None:  # noqa: F811
+def test_what_every_pool_dropped_is_paid_more_for(rpc: Rpc, sender: Sender, weth: Any, by: str) -> None:
     told: list[str] = []
     rpc.request("evm_setAutomine", False)
     before, balance_wei = nonce(rpc, sender), rpc.balance_wei(weth.address)
@@ -78,7 +78,7 @@ def test_what_every_pool_dropped_is_paid_more_for(rpc: Rpc, sender: Sender, weth
     assert sum("higher fee" in sentence for sentence in told) == 1
 
 
-def test_no_more_than_the_limit_is_paid_for_what_pools_dropped(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+def test_no_more_than_the_limit_is_paid_for_what_pools_dropped(rpc: Rpc, sender: Sender, weth: Any) -> None:
     """It is told once, and goes on when gas is cheap again."""
     told: list[str] = []
     rpc.request("evm_setAutomine", False)
@@ -98,7 +98,7 @@ def test_no_more_than_the_limit_is_paid_for_what_pools_dropped(rpc: Rpc, sender:
     assert sum("--max-fee" in sentence for sentence in told) == 1
 
 
-def test_an_earlier_transaction_that_pools_dropped_is_paid_more_for(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+def test_an_earlier_transaction_that_pools_dropped_is_paid_more_for(rpc: Rpc, sender: Sender, weth: Any) -> None:
     """What waits behind it is mined with it."""
     rpc.request("evm_setAutomine", False)
     before, balance_wei = nonce(rpc, sender), rpc.balance_wei(weth.address)
@@ -127,7 +127,7 @@ def taken_back(rpc: Rpc, blocks: int) -> None:
 def test_what_a_reorganisation_took_back_is_paid_more_for(
     rpc: Rpc,
     sender: Sender,
-    weth: Any,  # noqa: F811
+    weth: Any,
     by: str,
     takes: str,
 ) -> None:
@@ -152,7 +152,7 @@ def test_what_a_reorganisation_took_back_is_paid_more_for(
     assert sum("higher fee" in sentence for sentence in told) == 2, "once for each"
 
 
-def test_no_more_than_the_limit_is_paid_for_what_was_taken_back(rpc: Rpc, sender: Sender, weth: Any) -> None:  # noqa: F811
+def test_no_more_than_the_limit_is_paid_for_what_was_taken_back(rpc: Rpc, sender: Sender, weth: Any) -> None:
     """It is told once, and goes on when gas is cheap again."""
     told: list[str] = []
     balance_wei = rpc.balance_wei(weth.address)
@@ -186,7 +186,7 @@ class KeepsTheCheap(Rpc):
 def test_what_another_process_of_the_key_paid_more_for_is_no_other_transaction(
     rpc: Rpc,
     sender: Sender,
-    weth: Any,  # noqa: F811
+    weth: Any,
 ) -> None:
     """One waits for its own; the other, which that blocks, raises its fee: the first gets the receipt of that form."""
     rpc.request("evm_setAutomine", False)
@@ -207,7 +207,7 @@ def test_what_another_process_of_the_key_paid_more_for_is_no_other_transaction(
 def test_a_disk_that_is_full_by_now_ends_no_waiting(
     rpc: Rpc,
     sender: Sender,
-    weth: Any,  # noqa: F811
+    weth: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What could not be remembered is not sent for more; what was sent before is on its way, and is mined."""

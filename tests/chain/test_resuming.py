@@ -14,11 +14,11 @@ from opml_dispute.chain.rpc_errors import RpcFailed
 from opml_dispute.chain.sender import Sender
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.testing.fault_proxy import FaultProxy
-from tests.chain.test_sender import Interrupted, Interrupting, deposit, factory, weth  # noqa: F401
+from tests.chain.test_sender import Interrupted, Interrupting, deposit
 from tests.lies.hurried import HurriedTime
 
 
-def dies_behind_a_gap(rpc: Rpc, weth: Any, own_home: Path) -> bytes:  # noqa: F811
+def dies_behind_a_gap(rpc: Rpc, weth: Any, own_home: Path) -> bytes:
     """
     The transaction of a process that died before this node had it, signed under a nonce too high.
 
@@ -42,7 +42,7 @@ def entry_in(own_home: Path) -> Path:
 def test_a_bond_behind_a_gap_is_paid_once(
     rpc: Rpc,
     sender: Sender,
-    weth: Any,  # noqa: F811
+    weth: Any,
     own_home: Path,
     first_block: str,
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_bond_behind_a_gap_is_paid_once(
 def test_an_entry_of_a_chain_that_was_begun_anew_holds_nothing_up(
     rpc: Rpc,
     sender: Sender,
-    weth: Any,  # noqa: F811
+    weth: Any,
     own_home: Path,
 ) -> None:
     balance_wei, mined = rpc.balance_wei(weth.address), TransactionCounts(rpc, sender.address).sure()[0]

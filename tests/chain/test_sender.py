@@ -19,7 +19,7 @@ from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import Creation, NotEnoughFunds, NotMined, Order, Receipt
+from opml_dispute.chain.transactions import NotEnoughFunds, NotMined, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.home import CannotWrite
 from opml_dispute.primitives import Address
@@ -28,25 +28,10 @@ from opml_dispute.testing.fault_proxy import FaultProxy
 ETHER = 10**18
 
 
-@pytest.fixture
-def factory(sender: Sender) -> DisputeGameFactory:
-    """A factory that the sender owns."""
-    receipt = sender.send(Creation(load_artifact("DisputeGameFactory"), (sender.address,)))
-    assert receipt.created is not None
-    return DisputeGameFactory(receipt.created)
-
-
 def deposit(weth: Address) -> Call[object]:
     """A payable call that always succeeds."""
     artifact = load_artifact("DelayedWETH")
     return Call(weth, artifact.functions["deposit()"], (), "DelayedWETH")
-
-
-@pytest.fixture
-def weth(sender: Sender, factory: DisputeGameFactory) -> DelayedWETH:
-    receipt = sender.send(Creation(load_artifact("DelayedWETH"), (1, factory.address, sender.address)))
-    assert receipt.created is not None
-    return DelayedWETH(receipt.created)
 
 
 def nonce(rpc: Rpc, sender: Sender) -> int:
