@@ -130,6 +130,14 @@ def suggest(rpc: Rpc, head: Head, cap_wei: int) -> Fees:
     return Fees(min(2 * head.base_fee_wei + tip_wei, cap_wei), tip_wei)
 
 
+def price_now_wei(rpc: Rpc) -> int:
+    """What to expect for a unit of gas, whatever the operator's limit: it is asked for when something is sent."""
+    try:
+        return suggest(rpc, rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
+    except FeeTooHigh as error:
+        return error.found_wei
+
+
 def with_blob_fee(rpc: Rpc, fees: Fees, cap_wei: int) -> Fees:
     """
     These fees for a transaction with blobs: twice what blob gas costs now, so that it suffices for six full blocks.

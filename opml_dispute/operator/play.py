@@ -20,7 +20,7 @@ from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.contracts.vm import PreimageOracle
 from opml_dispute.chain.data_fee import move_data_fee_wei
-from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, FeeTooHigh, suggest
+from opml_dispute.chain.fees import price_now_wei
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
@@ -126,11 +126,8 @@ class Seat:
         if self._account is None:
             return None
         rpc = self.table.system.rpc
-        try:
-            fee_wei = suggest(rpc, rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
-        except FeeTooHigh:
-            return None  # nothing is sent at such a price; the attempt reports it
-        return SpendableFunds(rpc.balance_wei(self._account), MOVE_GAS * fee_wei + move_data_fee_wei(rpc))
+        price_wei = price_now_wei(rpc)
+        return SpendableFunds(rpc.balance_wei(self._account), MOVE_GAS * price_wei + move_data_fee_wei(rpc))
 
     def snapshot(self) -> tuple[Game, int]:
         """The game now, and the chain's time."""

@@ -27,7 +27,7 @@ from opml_dispute.actors.honest import Decision
 from opml_dispute.chain.amounts import about_ether, duration
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.data_fee import dispute_data_fee_wei
-from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
+from opml_dispute.chain.fees import price_now_wei
 from opml_dispute.chain.games import GameConstants
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.system import System
@@ -375,7 +375,7 @@ def _funds(prospect: Prospect, system: System) -> Finding:
             missing_wei = missing_deposit_wei(system, prospect.min_bond_wei, account)
         bonds_wei = root_wei + missing_wei + line_wei(first, depths.max, terms)
         others_wei, count, others = 0, 1, 0
-    fee_wei = suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
+    fee_wei = price_now_wei(system.rpc)
     gas_wei = (dispute_gas(depths) + max(0, count - 1) * depths.max // 2 * MOVE_GAS) * fee_wei
     data_wei = dispute_data_fee_wei(system.rpc, depths, further_lines=max(0, count - 1))
     gas_wei += data_wei
