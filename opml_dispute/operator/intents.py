@@ -39,6 +39,9 @@ class Intent:
     """Names of the contracts' errors that mean that another account has done the same."""
     otherwise: Callable[[str], Intent | None] = lambda error: None
     """Another transaction for the same aim, if the contract refuses this one by the error of that name."""
+    before: Callable[[], Intent | None] = lambda: None
+    """What has to be done first, and is not: asked just before this is sent, since a reorganisation may have taken it
+    back."""
     once: bool = False
     """Whether sending it twice would only cost more: a rerun then looks for an earlier run's transaction."""
     is_urgent: bool = False
@@ -111,9 +114,12 @@ def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlEr
 
     The result for each is its `Done`, or the error that `perform` would raise. A failed intent stops no other.
     """
-    results = sender.send_all([intent.order for intent in intents])
+    kept_back = [_missing_before(intent, sender) for intent in intents]
+    may_go = [intent.order for intent, error in zip(intents, kept_back, strict=True) if error is None]
+    sent = iter(sender.send_all(may_go))
     outcomes: list[Done | OpmlError] = []
-    for intent, result in zip(intents, results, strict=True):
+    for intent, error in zip(intents, kept_back, strict=True):
+        result = next(sent) if error is None else error
         if isinstance(result, Reverted) and result.name in intent.done_already:
             outcomes.append(Done(intent, None))
         elif isinstance(result, Reverted) and (other := intent.otherwise(result.name)) is not None:
@@ -121,3 +127,14 @@ def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlEr
         else:
             outcomes.append(result if isinstance(result, OpmlError) else Done(intent, result))
     return outcomes
+
+
+def _missing_before(intent: Intent, sender: Sender) -> OpmlError | None:
+    """Do what has to be done before an intent; the error that keeps the intent from being sent, if that failed."""
+    try:
+        missing = intent.before()
+        if missing is not None:
+            perform(missing, sender)
+    except OpmlError as error:
+        return error
+    return None

@@ -211,6 +211,13 @@ def _new_proposal(
         facts={"request_id": request_id, "commitment": commitment},
     )
 
+    def lost_commitment() -> Intent | None:
+        """
+        A reorganisation may take it back, and let the proposal have its nonce: then the answer would be open to all,
+        and the fee belong to the fastest. A second one, for a node that lags, costs only its gas.
+        """
+        return None if system.rpc.read(system.oracle.committed_at(commitment)) else committing
+
     def attempt(number: int) -> Intent:
         """The proposal with the nonce of that number: all have one commitment."""
         nonce = bytes([number]) + tail
@@ -223,7 +230,7 @@ def _new_proposal(
             return None if is_own else attempt(number + 1)
 
         proposal = proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)
-        return replace(proposal, otherwise=otherwise, deposit=locked)
+        return replace(proposal, before=lost_commitment, otherwise=otherwise, deposit=locked)
 
     return [*depositing, committing, attempt(0)]
 

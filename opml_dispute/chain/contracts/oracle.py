@@ -272,6 +272,10 @@ class InferenceOracle(Contract):
         """The commitment to send before proposing."""
         return self._call(Hash32, "commitmentOf", request_id, root_claim, nonce, proposer)
 
+    def committed_at(self, commitment: bytes) -> Call[int]:
+        """The number of the block in which a commitment was made; 0 if it was not."""
+        return self._call(int, "committedAt", commitment)
+
     def guardian(self) -> Call[Address]:
         """The account that may discard games and pause the system."""
         return self._call(Address, "guardian")
