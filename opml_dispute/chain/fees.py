@@ -90,6 +90,12 @@ class Fees:
         tip_wei = min(2 * self.tip_wei + 10**9, cap_wei)
         return Fees(min(self.max_fee_wei + tip_wei - self.tip_wei, cap_wei), tip_wei, self.blob_fee_wei)
 
+    def lean(self, base_fee_wei: int) -> Fees:
+        """The least with which the next block takes it, whose base fee is an eighth higher at most."""
+        if self.tip_wei is None:
+            return self
+        return replace(self, max_fee_wei=min(self.max_fee_wei, base_fee_wei * 9 // 8 + 1 + self.tip_wei))
+
     def at_least(self, other: Fees) -> Fees:
         """The higher of both, part by part."""
         if self.tip_wei is None or other.tip_wei is None:

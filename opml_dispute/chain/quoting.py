@@ -97,6 +97,10 @@ def quotes_for(
                 continue
             terms = replace(terms, fees=fees_of_blobs, blob_gas=order.work.blobs.blob_gas)
         quote = _quote(address, order, estimate, terms, balance_wei)
+        if isinstance(quote, NotEnoughFunds) and order.is_urgent:
+            # WHY NOT always: if the price rises, it waits, and the account cannot pay for a higher fee.
+            terms = replace(terms, fees=replace(fees.lean(head.base_fee_wei), blob_fee_wei=terms.fees.blob_fee_wei))
+            quote = _quote(address, order, estimate, terms, balance_wei)
         if isinstance(estimate, int) and (isinstance(quote, NotEnoughFunds) or estimate > _most_gas_of(head)):
             quote = with_less_gas(rpc, address, order, terms, balance_wei=balance_wei) or quote
         if isinstance(quote, Quote):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from opml_dispute.chain.contracts.dispute import DelayedWETH, DisputeGameFactory
@@ -47,6 +49,29 @@ def test_an_account_that_cannot_pay_the_gas_is_told_so(rpc: Rpc, sender: Sender,
         sender.send(deposit(weth.address), value_wei=ETHER)
     with FaultProxy(rpc.url, ["high-estimate"]) as proxy, pytest.raises(NotEnoughFunds):
         Sender(Rpc(proxy.url), sender.account).send(deposit(weth.address), value_wei=ETHER)
+
+
+@pytest.fixture
+def dear(rpc: Rpc) -> Iterator[None]:
+    """Gas at 100 gwei; the node keeps the next block's price when the chain is put back."""
+    rpc.request("anvil_setNextBlockBaseFeePerGas", hex(100 * 10**9))
+    rpc.request("evm_mine")
+    yield
+    rpc.request("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    rpc.request("evm_mine")
+
+
+@pytest.mark.usefixtures("dear")
+def test_what_is_urgent_goes_with_what_the_account_can_pay_for_the_next_block(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH
+) -> None:
+    """With time left the account is told to be short; when a clock runs out, room for rising prices is done without."""
+    quote = sender.quote(deposit(weth.address), value_wei=ETHER)
+    rpc.request("anvil_setBalance", sender.address, hex(ETHER + quote.most_wei * 2 // 3))
+    with pytest.raises(NotEnoughFunds):
+        sender.send(deposit(weth.address), value_wei=ETHER)
+    sender.send(deposit(weth.address), value_wei=ETHER, is_urgent=True)
+    assert rpc.balance_wei(weth.address) == ETHER
 
 
 def test_an_absurd_estimate_of_what_would_revert_sends_nothing(
