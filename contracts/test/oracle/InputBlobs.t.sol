@@ -234,6 +234,17 @@ contract InputBlobsTest is BlobFixture {
         blobs.takeBond(id);
     }
 
+    /// @notice Nothing is too little to be paid: of a bond of 2 wei, one is the refuter's and one is forfeited.
+    function test_refute_sharesOfOneWei() public {
+        blobs = new InputBlobs(2, Duration.wrap(WINDOW), 5_000, BURN_ADDRESS);
+        build(randomBytes(3_200, 1));
+        flip(0, 0x01);
+        send(SALT, 0, blobs.blobsOf(leafCount), 2);
+        refute(idOf(SALT), leafCount);
+        vm.assertEq(refuter.balance, 1);
+        vm.assertEq(BURN_ADDRESS.balance, 1);
+    }
+
     function test_refute_afterTheBondIsGone() public {
         (bytes32 id, uint256 word,,) = wrong();
         vm.warp(block.timestamp + WINDOW + 1);
