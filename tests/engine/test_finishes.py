@@ -102,7 +102,7 @@ def test_convolutions(
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids="-".join)
-@pytest.mark.parametrize(("m", "k", "n"), [(40, 50, 65), (1, 300, 600), (130, 20, 33)])
+@pytest.mark.parametrize(("m", "k", "n"), [(40, 50, 65), (1, 300, 600), (130, 20, 33), (200, 3, 10), (90, 8, 16)])
 def test_matrix_products(m: int, k: int, n: int, ending: Sequence[str]) -> None:
     """A matrix product with its finishing steps gives the same bits by schedule and node by node."""
     head = helper.make_node("Gemm", ["x", "w", "b"], ["h"])

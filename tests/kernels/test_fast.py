@@ -9,6 +9,7 @@ infinities and signed zeros reach every place, without drowning all else.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_contraction(bench: Bench, seed: int) -> None:
         k = int(rng.integers(1000, 2200))
     case = cases.contract(Maker(rng, awkward=False), (m, n, k), F32)
     agree(bench, strewn_case(rng, case))
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_contraction_of_many_rows_with_a_small_matrix(bench: Bench, seed: int) -> None:
+    """Few terms and few columns, which fit into registers, with and without a bias of any strides; nearly so, too."""
+    rng = np.random.default_rng(seed)
+    m, n, k = int(rng.integers(14, 300)), int(rng.integers(1, 18)), int(rng.integers(1, 10))
+    case = cases.contract(Maker(rng, awkward=False), (m, n, k), F32)
+    whole = prod(case.record.dims)
+    agree(bench, strewn_case(rng, case.part(0, whole) if rng.random() < 0.7 else case))
 
 
 @settings(max_examples=60, deadline=None)

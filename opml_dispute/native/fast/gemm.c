@@ -367,7 +367,7 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
 {
     if (g->tiles && g->a_k == 1)
         return tiled_rows(g, s);
-    if (g->pack == pack_matrix && (equal_columns(g) || (g->M <= FEW_ROWS && few_rows(g))))
+    if (g->pack == pack_matrix && (narrow_rows(g) || equal_columns(g) || (g->M <= FEW_ROWS && few_rows(g))))
         return 1;
     int has_long_rows = g->N >= LONG_ROW && g->pack == pack_matrix && ((const struct matrix *)g->b)->n == 1;
     if (has_long_rows && g->M <= SEVERAL_ROWS)

@@ -76,6 +76,8 @@ int few_rows(const struct gemm *g);
 #define WORTH_SPREADING 64
 /* few_rows.c. The product with a `struct matrix` of such columns; 0 if it has none. */
 int equal_columns(const struct gemm *g);
+/* narrow.c. Any rows times a `struct matrix` that fits into registers; 0 if it does not, or there are too few rows. */
+int narrow_rows(const struct gemm *g);
 /* few_rows.c. At most SEVERAL_ROWS rows times a `struct matrix` whose columns lie side by side; 0 if there is no memory. */
 int several_rows(const struct gemm *g, struct fast_scratch *s);
 

@@ -48,6 +48,8 @@ def _matrices() -> Iterator[OperatorCase]:
     yield case("MatMul 64^3", "MatMul", [normal(64, 64), normal(64, 64)], [1])
     for rows in (1, 12, 40):
         yield case(f"MatMul {rows}x768 by 768x3072", "MatMul", [normal(rows, 768), normal(768, 3072)], [1])
+    for inner, columns in ((4, 4), (3, 10)):
+        yield case(f"MatMul 8400x{inner}x{columns}", "MatMul", [normal(8400, inner), normal(inner, columns)], [1])
     yield case("MatMul 12x128x64 by 64x128", "MatMul", [normal(12, 128, 64), normal(12, 64, 128)])
     yield case("Gemm 128x768x768 transB", "Gemm", [normal(128, 768), normal(768, 768), normal(768)], [1, 2], transB=1)
     yield case("Gemm 1x2048x1000 transB", "Gemm", [normal(1, 2048), normal(1000, 2048), normal(1000)], [1, 2], transB=1)
@@ -356,6 +358,7 @@ def _reductions() -> Iterator[OperatorCase]:
     yield case("ReduceL2 last axis", "ReduceL2", [x, np.array([1])], [1])
     yield case("ArgMax last axis", "ArgMax", [x], axis=1)
     yield case("ArgMax axis 0", "ArgMax", [x], axis=0)
+    yield case("ArgMax 8400x80", "ArgMax", [normal(1, 8400, 80)], axis=2)
     yield case("ArgMax f16 axis 0", "ArgMax", [normal(512, 512, dtype=np.float16)], axis=0)
     for axis in (0, 1):
         integers = whole(512, 512, dtype=np.int32, low=0, high=1000)
