@@ -174,15 +174,6 @@ contract InputBlobsTest is BlobFixture {
 
     // ---------------------------------------------------------------- whose reward
 
-    function wrong() internal returns (bytes32 id, uint256 word, bytes memory openings, bytes32[] memory hashes) {
-        build(randomBytes(3_200, 1));
-        flip(0, 0x01);
-        id = publishAll();
-        word = leafCount;
-        openings = openingsFor(word);
-        hashes = allHashes();
-    }
-
     function test_refute_onlyAfterItsCommitment() public {
         (bytes32 id, uint256 word, bytes memory openings, bytes32[] memory hashes) = wrong();
         bytes32 commitment = blobs.commitmentOf(refuter, id, word, openings);

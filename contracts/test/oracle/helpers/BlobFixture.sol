@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {randomBytes} from "./RandomBytes.sol";
 import {Test} from "../../Test.sol";
 import {BURN_ADDRESS} from "../../../src/dispute/Bond.sol";
 import {Duration} from "../../../src/dispute/Time.sol";
@@ -160,5 +161,15 @@ abstract contract BlobFixture is Test {
         bytes32[] memory hashes = allHashes();
         vm.prank(refuter);
         blobs.refute(id, word, hashes, openings);
+    }
+
+    /// @notice A publication one byte of which is wrong, and what refutes it.
+    function wrong() internal returns (bytes32 id, uint256 word, bytes memory openings, bytes32[] memory hashes) {
+        build(randomBytes(3_200, 1));
+        flip(0, 0x01);
+        id = publishAll();
+        word = leafCount;
+        openings = openingsFor(word);
+        hashes = allHashes();
     }
 }
