@@ -17,7 +17,7 @@ import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 contract ProposalsTest is OracleFixture {
     address internal immutable LIAR = makeAddr("liar");
     address internal immutable ACCOMPLICE = makeAddr("accomplice");
-    uint256 internal constant FEE = 1 ether;
+    uint256 internal constant FEE = 1; // nothing is too little to be paid
 
     RequestId internal id;
     Claim internal right;
@@ -201,7 +201,6 @@ contract ProposalsTest is OracleFixture {
         vm.assertEq(paidTo(PROPOSER, second), FEE);
     }
 
-    /// @notice A commitment made after a game does not come before it.
     function test_aLaterCommitmentComesLater() public {
         FaultDisputeGame first = create(PROPOSER, right, 0);
         vm.roll(block.number + 1);
@@ -214,9 +213,10 @@ contract ProposalsTest is OracleFixture {
     }
 
     function test_aCommitmentRunsOut() public {
+        uint256 committed = 1_000_000;
+        vm.roll(committed);
         commit(LIAR, right, "guess");
-        uint256 committed = block.number;
-        vm.roll(committed + 1);
+        vm.roll(committed + 256);
         commit(LIAR, right, "guess"); // changes nothing
         vm.assertEq(oracle.committedAt(oracle.commitmentOf(id, right, "guess", LIAR)), committed);
         vm.roll(committed + 256 + 1);
