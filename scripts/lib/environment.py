@@ -66,17 +66,34 @@ def _end_in_few_words() -> None:
     The exit code still says that the script did not come to its end.
     """
     usual = sys.excepthook
+    has_said = False
+
+    def say_once(error: OSError) -> None:
+        """What could not be written may be tried again at the end."""
+        nonlocal has_said
+        if not has_said:
+            _say(f"error: cannot write: {error.strerror}")
+        has_said = True
 
     def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt):
             _say("stopped")
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _say(f"error: cannot write: {error.strerror}")
+            say_once(error)
         elif not (isinstance(error, BrokenPipeError) and _is_reader_gone()):
             usual(kind, error, trace)
 
+    def flush() -> None:
+        """Writes what is still buffered, as the last of all; if that fails, the exit code is 1."""
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                say_once(error)
+            os._exit(1)  # Python would try again, and complain of it
+
     sys.excepthook = told
-    atexit.register(_flush)
+    atexit.register(flush)
 
 
 def _is_reader_gone() -> bool:
@@ -84,16 +101,6 @@ def _is_reader_gone() -> bool:
     asked = select.poll()
     asked.register(sys.stdout.fileno(), select.POLLOUT)
     return any(state & select.POLLERR for _, state in asked.poll(0))
-
-
-def _flush() -> None:
-    """Writes what is still buffered, as the last of all; if that fails, the exit code is 1."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            _say(f"error: cannot write: {error.strerror}")
-        os._exit(1)  # Python would try again, and complain of it
 
 
 def say_where_the_command_is() -> None:

@@ -55,6 +55,7 @@ def test_a_script_without_a_parser_prints_its_docstring_and_ends(tmp_path: Path)
         assert f"scripts/{name} " in done.stdout
 
 
+FULL = "cannot write: No space left on device"
 ENDING = """
 import sys
 sys.path.insert(0, "scripts")
@@ -69,12 +70,17 @@ enter()
     [
         ("for i in range(99_999): print(i)", "| true", ""),
         ("for i in range(99_999): print(i, flush=True)", "| true", ""),
-        ("print('little, written when all is done')", "> /dev/full", "cannot write: No space left on device"),
-        ("print('at once', flush=True)", "> /dev/full", "cannot write: No space left on device"),
+        ("print('little, written when all is done')", "> /dev/full", FULL),
+        ("print('at once', flush=True)", "> /dev/full", FULL),
+        (
+            "print('more'); sys.excepthook(OSError, OSError(28, 'No space left on device'), None)",
+            "> /dev/full",
+            FULL,
+        ),
         ("raise KeyboardInterrupt", "", "stopped"),
         ("print('nowhere'); sys.exit(1)", ">&-", ""),
     ],
-    ids=["much-to-a-closed-pipe", "at-once-to-a-closed-pipe", "late-full", "full", "ctrl-c", "no-stdout"],
+    ids=["much-to-a-closed-pipe", "at-once-to-a-closed-pipe", "late-full", "full", "full-twice", "ctrl-c", "no-stdout"],
 )
 def test_a_script_whose_output_cannot_be_written_or_that_is_stopped_ends_without_a_traceback(
     work: str, shell: str, said: str
