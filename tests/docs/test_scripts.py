@@ -87,7 +87,7 @@ def test_a_script_whose_output_cannot_be_written_or_that_is_stopped_ends_without
 ) -> None:
     """`scripts/… | head` shows no lines of Python, and the exit code is not that of a success."""
     line = f'set -o pipefail; "{sys.executable}" -c "$PROGRAM" {shell}'
-    inside = {"OPML_SCRIPT_ENVIRONMENT": sys.prefix, "PROGRAM": ENDING.format(work=work)}
+    inside = {"OPML_SCRIPT_ENVIRONMENT": sys.prefix, "PROGRAM": ENDING.format(work=work), "PYTHONUNBUFFERED": ""}
     done = subprocess.run(
         ["bash", "-c", line], cwd=ROOT, env=dict(os.environ, **inside), stderr=subprocess.PIPE, text=True
     )
